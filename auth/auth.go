@@ -1,0 +1,82 @@
+// Package auth answers one question: who made this request?
+//
+// It holds what every kind of credential shares: the [User] that a credential
+// names, the [Identity] that carries it, the [Refusal] that says why a
+// credential was not accepted, and the rules a name must keep to survive the
+// way to the API server ([NamePolicy]). The kinds themselves live in packages
+// below this one. It imports the standard library alone.
+package auth
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// User is whom the API server is told to serve. Its fields are those of
+// authentication.k8s.io/v1 UserInfo.
+type User struct {
+	Name   string
+	UID    string
+	Groups []string
+	Extra  map[string][]string
+}
+
+// Clone returns a copy that shares no memory with u, so that whoever holds it
+// may change it.
+func (u User) Clone() User {
+	u.Groups = slices.Clone(u.Groups)
+	extra := maps.Clone(u.Extra)
+	for key, values := range extra {
+		extra[key] = slices.Clone(values)
+	}
+	u.Extra = extra
+	return u
+}
+
+// Kind says which kind of credential was presented. The set is closed: it is a
+// metric label.
+type Kind string
+
+// The kinds of credential.
+const (
+	KindNone      Kind = "none"       // no credential at all
+	KindUnknown   Kind = "unknown"    // a credential that no authenticator recognised
+	KindOIDC      Kind = "oidc"       // an ID token of a trusted issuer
+	KindTokenFile Kind = "token_file" // a static token of the CSV file
+)
+
+// Kinds returns every [Kind], for metrics and documents.
+func Kinds() []Kind { return []Kind{KindNone, KindUnknown, KindOIDC, KindTokenFile} }
+
+// Identity is what a credential proved. It is shared between requests that
+// present the same credential, so nobody may change it.
+type Identity struct {
+	User
+	Kind    Kind
+	Issuer  string    // URL of the issuer; empty for kinds that have none
+	Expires time.Time // when the credential ends; zero if it has no end of its own
+}
+
+// Authenticator says who made a request.
+//
+// It returns an error wrapping [ErrNotMine] if r carries no credential of its
+// kind. Any other error is final: the request is refused, whatever other
+// credentials it carries. A credential that was recognised and found bad gives
+// a [*Refusal].
+type Authenticator interface {
+	Authenticate(r *http.Request) (*Identity, error)
+}
+
+// TokenAuthenticator says whom a bearer token names. Its errors are those of
+// [Authenticator].
+type TokenAuthenticator interface {
+	AuthenticateToken(ctx context.Context, token string) (*Identity, error)
+}
+
+// ErrNotMine says that a credential is of another kind, so that the next
+// authenticator should be asked.
+var ErrNotMine = errors.New("no credential of this kind")

@@ -1,0 +1,109 @@
+package auth
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+)
+
+// MaxTokenBytes is the longest bearer token that is looked at. It bounds the
+// work that a stranger can cause before any signature is checked.
+const MaxTokenBytes = 32 << 10
+
+// WebSocketBearerPrefix begins the Sec-WebSocket-Protocol entry by which
+// browsers send a bearer token (kube-apiserver v1.37,
+// pkg/authentication/request/websocket).
+const WebSocketBearerPrefix = "base64url.bearer.authorization.k8s.io."
+
+// Bearer returns an [Authenticator] that reads one bearer token from the
+// Authorization header (RFC 6750 section 2.1) and asks each of ts in turn. The
+// first that knows the token decides.
+//
+// A request without any credential gives ErrNotMine. A credential that cannot
+// be read, or that nobody knows, is refused: it is never the same as none.
+func Bearer(ts ...TokenAuthenticator) Authenticator { return bearer(ts) }
+
+type bearer []TokenAuthenticator
+
+func (b bearer) Authenticate(r *http.Request) (*Identity, error) {
+	token, err := BearerToken(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range b {
+		id, err := t.AuthenticateToken(r.Context(), token)
+		if !errors.Is(err, ErrNotMine) {
+			return id, err
+		}
+	}
+	return nil, Refuse(KindUnknown, UnknownToken, "no authenticator knows this token")
+}
+
+// BearerToken returns the one bearer token of a request's header.
+//
+// It is stricter than kube-apiserver's parser: it refuses a second
+// Authorization header, a scheme other than Bearer, an empty token, and
+// anything after the token, where kube-apiserver ignores them. Without any
+// credential it returns ErrNotMine.
+func BearerToken(h http.Header) (string, error) {
+	webSocket := hasWebSocketBearer(h)
+	values := h["Authorization"]
+	switch {
+	case len(values) == 0 && !webSocket:
+		return "", ErrNotMine
+	case len(values) == 0:
+		return "", Refuse(KindUnknown, UnsupportedScheme, "a token in Sec-WebSocket-Protocol is not supported")
+	case len(values) > 1 || webSocket:
+		return "", Refuse(KindUnknown, SeveralCredentials, "the request carries more than one credential")
+	}
+	scheme, token, found := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", Refuse(KindUnknown, UnsupportedScheme, "the scheme of the Authorization header is not Bearer")
+	}
+	token = strings.Trim(token, " ")
+	switch {
+	case !found || token == "":
+		return "", Refuse(KindUnknown, BadHeader, "the Authorization header carries no token")
+	case len(token) > MaxTokenBytes:
+		return "", Refuse(KindUnknown, TokenTooLong, "the token is longer than the limit")
+	case !IsBearerToken(token):
+		return "", Refuse(KindUnknown, BadHeader, "the Authorization header carries more than a token")
+	}
+	return token, nil
+}
+
+// IsBearerToken reports whether s has the form of a bearer token: visible ASCII
+// without a comma, at most MaxTokenBytes. RFC 6750's b64token is narrower, but
+// static tokens of kube-apiserver's CSV file may hold other visible characters.
+// The comma is left out because it joins header values into lists (RFC 9110
+// section 5.3).
+func IsBearerToken(s string) bool {
+	if s == "" || len(s) > MaxTokenBytes {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == ',' {
+			return false
+		}
+	}
+	return true
+}
+
+func hasWebSocketBearer(h http.Header) bool {
+	for _, line := range h["Sec-Websocket-Protocol"] {
+		for entry := range strings.SplitSeq(line, ",") {
+			if IsWebSocketBearer(entry) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// IsWebSocketBearer reports whether an entry of Sec-WebSocket-Protocol carries
+// a bearer token, in any case of letters and with white space around it.
+func IsWebSocketBearer(entry string) bool {
+	entry = strings.TrimSpace(entry)
+	return len(entry) >= len(WebSocketBearerPrefix) &&
+		strings.EqualFold(entry[:len(WebSocketBearerPrefix)], WebSocketBearerPrefix)
+}
