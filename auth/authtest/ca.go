@@ -1,0 +1,123 @@
+// Package authtest answers: what does a test need to be somebody?
+//
+// It holds a certificate authority and an OpenID Connect issuer that run on
+// real sockets with real keys. The issuer tells the truth unless a test asks
+// it to lie. The demo uses it too. It is never linked into gatehouse.
+package authtest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"time"
+)
+
+// CA is a certificate authority.
+type CA struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// NewCA makes an authority with a new P-256 key, valid for a day.
+func NewCA(name string) (*CA, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make CA key: %w", err)
+	}
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: name},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	ca := &CA{key: key}
+	der, err := ca.create(template, template, &key.PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("make CA: %w", err)
+	}
+	if ca.cert, err = x509.ParseCertificate(der); err != nil {
+		return nil, fmt.Errorf("make CA: %w", err)
+	}
+	return ca, nil
+}
+
+// PEM returns the authority's certificate.
+func (ca *CA) PEM() []byte { return certPEM(ca.cert.Raw) }
+
+// Pool returns a pool that holds the authority alone.
+func (ca *CA) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.cert)
+	return pool
+}
+
+// Pair is a certificate and its key, as PEM.
+type Pair struct{ Cert, Key []byte }
+
+// TLS returns p for a tls.Config.
+func (p Pair) TLS() (tls.Certificate, error) { return tls.X509KeyPair(p.Cert, p.Key) }
+
+// Server issues a serving certificate for hosts, which are names or addresses.
+func (ca *CA) Server(hosts ...string) (Pair, error) {
+	template := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: hosts[0]},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
+	}
+	return ca.pair(template)
+}
+
+// Client issues a client certificate for a user and groups.
+func (ca *CA) Client(user string, groups ...string) (Pair, error) {
+	return ca.pair(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: user, Organization: groups},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+}
+
+func (ca *CA) pair(template *x509.Certificate) (Pair, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Pair{}, fmt.Errorf("make key: %w", err)
+	}
+	der, err := ca.create(template, ca.cert, &key.PublicKey)
+	if err != nil {
+		return Pair{}, fmt.Errorf("issue certificate: %w", err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return Pair{}, fmt.Errorf("encode key: %w", err)
+	}
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+	return Pair{Cert: certPEM(der), Key: keyPEM}, nil
+}
+
+func (ca *CA) create(template, parent *x509.Certificate, public *ecdsa.PublicKey) ([]byte, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, err
+	}
+	template.SerialNumber = serial
+	template.NotBefore = time.Now().Add(-time.Minute)
+	template.NotAfter = time.Now().Add(24 * time.Hour)
+	return x509.CreateCertificate(rand.Reader, template, parent, public, ca.key)
+}
+
+func certPEM(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
