@@ -1,0 +1,187 @@
+package oidc
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	jose "github.com/go-jose/go-jose/v4"
+	josejson "github.com/go-jose/go-jose/v4/json"
+)
+
+// Bounds on what an issuer can make us read and wait for.
+const (
+	maxBody      = 1 << 20
+	maxKeys      = 128
+	maxRedirects = 3
+	fetchTimeout = 10 * time.Second
+	minRSABits   = 2048
+	maxRSABits   = 8192
+)
+
+// googleIssuer publishes its keys on another origin, as everybody knows.
+const (
+	googleIssuer  = "https://accounts.google.com"
+	googleKeyHost = "https://www.googleapis.com"
+)
+
+// newClient returns a client that reaches an issuer and nothing else: no proxy
+// of the environment, no cookies, no redirect to another origin.
+func newClient(roots *x509.CertPool) *http.Client {
+	return &http.Client{
+		Timeout: fetchTimeout,
+		Transport: &http.Transport{
+			DialContext:            (&net.Dialer{Timeout: fetchTimeout / 2}).DialContext,
+			TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout:    fetchTimeout / 2,
+			MaxResponseHeaderBytes: 64 << 10,
+			IdleConnTimeout:        time.Minute,
+			DisableCompression:     true,
+			ForceAttemptHTTP2:      true,
+		},
+		CheckRedirect: func(req *http.Request, via []*http.Request) error {
+			if len(via) > maxRedirects {
+				return errors.New("too many redirects")
+			}
+			if origin(req.URL) != origin(via[0].URL) {
+				return fmt.Errorf("redirect to another origin, %s, not followed", origin(req.URL))
+			}
+			return nil
+		},
+	}
+}
+
+func origin(u *url.URL) string { return u.Scheme + "://" + u.Host }
+
+// getJSON reads one bounded JSON document into v. Errors do not quote the body.
+func getJSON(ctx context.Context, client *http.Client, from string, v any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("get %s: status %d", from, resp.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if err != nil {
+		return fmt.Errorf("get %s: %w", from, err)
+	}
+	if len(body) > maxBody {
+		return fmt.Errorf("get %s: more than %d bytes", from, maxBody)
+	}
+	if err := josejson.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("get %s: not the JSON document that was expected", from)
+	}
+	return nil
+}
+
+// discover returns the issuer's jwks_uri (OpenID Connect Discovery 1.0 section 4).
+func (i *Issuer) discover(ctx context.Context) (string, error) {
+	var doc struct {
+		Issuer  string `json:"issuer"`
+		JWKSURI string `json:"jwks_uri"`
+	}
+	if err := getJSON(ctx, i.client, strings.TrimSuffix(i.url, "/")+"/.well-known/openid-configuration", &doc); err != nil {
+		return "", fmt.Errorf("discovery: %w", err)
+	}
+	if doc.Issuer != i.url {
+		return "", fmt.Errorf("discovery: the document names the issuer %q, not %q", doc.Issuer, i.url)
+	}
+	if err := i.acceptKeysURL(doc.JWKSURI); err != nil {
+		return "", fmt.Errorf("discovery: %w", err)
+	}
+	return doc.JWKSURI, nil
+}
+
+// acceptKeysURL refuses a jwks_uri that leaves the issuer's origin, unless the
+// operator allowed where it leads.
+func (i *Issuer) acceptKeysURL(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return fmt.Errorf("jwks_uri %q is not an https URL", raw)
+	}
+	issuer, err := url.Parse(i.url)
+	if err != nil {
+		return err
+	}
+	switch to := origin(u); {
+	case to == origin(issuer), slices.Contains(i.cfg.KeyOrigins, to):
+	case i.url == googleIssuer && to == googleKeyHost:
+	default:
+		return fmt.Errorf("jwks_uri is on another origin, %s: add it to GATEHOUSE_JWKS_ORIGINS if you trust it", to)
+	}
+	return nil
+}
+
+// fetchKeys reads the key set (RFC 7517 section 5) and keeps the keys that can
+// verify a signature.
+func (i *Issuer) fetchKeys(ctx context.Context, from string) ([]jose.JSONWebKey, error) {
+	var set struct {
+		Keys []josejson.RawMessage `json:"keys"`
+	}
+	if err := getJSON(ctx, i.client, from, &set); err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	if len(set.Keys) > maxKeys {
+		return nil, fmt.Errorf("keys: %d keys, the limit is %d", len(set.Keys), maxKeys)
+	}
+	var keys []jose.JSONWebKey
+	for _, raw := range set.Keys {
+		var key jose.JSONWebKey
+		// A key of a kind unknown here is ignored (RFC 7517 section 5).
+		if err := key.UnmarshalJSON(raw); err == nil && usable(&key) {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("keys: the key set has no key that could verify a signature")
+	}
+	return keys, nil
+}
+
+func usable(key *jose.JSONWebKey) bool {
+	if (key.Use != "" && key.Use != "sig") || !key.IsPublic() || !key.Valid() {
+		return false
+	}
+	switch public := key.Key.(type) {
+	case *rsa.PublicKey:
+		bits := public.N.BitLen()
+		return bits >= minRSABits && bits <= maxRSABits
+	case *ecdsa.PublicKey:
+		return true
+	default:
+		return false
+	}
+}
+
+// fits reports whether key may verify a signature by alg.
+func fits(key *jose.JSONWebKey, alg string) bool {
+	if key.Algorithm != "" && key.Algorithm != alg {
+		return false
+	}
+	switch public := key.Key.(type) {
+	case *rsa.PublicKey:
+		return alg[0] == 'R' || alg[0] == 'P'
+	case *ecdsa.PublicKey:
+		return map[string]int{"ES256": 256, "ES384": 384, "ES512": 521}[alg] == public.Curve.Params().BitSize
+	default:
+		return false
+	}
+}

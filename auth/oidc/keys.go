@@ -1,0 +1,158 @@
+package oidc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	jose "github.com/go-jose/go-jose/v4"
+)
+
+// keyRing holds an issuer's keys and decides when to ask for them again:
+//
+//   - at start, and until it succeeds once, with growing pauses;
+//   - then every refresh interval, so that a withdrawn key stops working;
+//   - on a key id that is not known, at most once in onDemandPause, whatever
+//     the number of tokens, so that a forged token costs the issuer nothing.
+//
+// A fetch that fails leaves the last good keys in use until they are older
+// than maxAge.
+type keyRing struct {
+	fetch   func(ctx context.Context, rediscover bool) ([]jose.JSONWebKey, error)
+	refresh time.Duration
+	maxAge  time.Duration
+	now     func() time.Time
+	onFetch func(ok bool)
+	log     *slog.Logger
+
+	current atomic.Pointer[keySnapshot]
+	ready   chan struct{} // closed once there are keys
+	first   sync.Once
+
+	mu       sync.Mutex
+	flight   *flight   // the fetch under way, if any
+	onDemand time.Time // when an unknown key id last caused a fetch
+	lastErr  error
+}
+
+type keySnapshot struct {
+	keys    []jose.JSONWebKey
+	fetched time.Time
+}
+
+type flight struct {
+	done chan struct{}
+	err  error
+}
+
+const (
+	firstRetry    = 250 * time.Millisecond
+	lastRetry     = 10 * time.Second
+	onDemandPause = 10 * time.Second
+)
+
+// run keeps the keys fresh until ctx ends.
+func (k *keyRing) run(ctx context.Context) {
+	retry := firstRetry
+	for {
+		pause := k.refresh
+		if err := k.update(ctx, true); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			k.log.Warn("issuer's keys could not be fetched", "error", err, "retry_in", retry.String())
+			pause = min(retry, k.refresh)
+			retry = min(2*retry, lastRetry)
+		} else {
+			retry = firstRetry
+		}
+		// Replicas that started together should not ask together for ever.
+		pause -= time.Duration(rand.Int64N(int64(pause)/10 + 1))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// keys returns the keys that may be used now, or nil.
+func (k *keyRing) keys() []jose.JSONWebKey {
+	snapshot := k.current.Load()
+	if snapshot == nil || k.now().Sub(snapshot.fetched) > k.maxAge {
+		return nil
+	}
+	return snapshot.keys
+}
+
+// demand asks the issuer again because of a key id that is not known. It
+// reports whether the keys are newer now than at the call.
+func (k *keyRing) demand(ctx context.Context) bool {
+	before := k.current.Load()
+	k.mu.Lock()
+	now := k.now()
+	if k.flight == nil && now.Sub(k.onDemand) < onDemandPause {
+		k.mu.Unlock()
+		return false
+	}
+	if k.flight == nil {
+		k.onDemand = now
+	}
+	k.mu.Unlock()
+	// An error is already logged by run, or will be at the next refresh.
+	_ = k.update(ctx, false)
+	return k.current.Load() != before
+}
+
+// update fetches once; callers at the same time share one fetch. It ends with
+// ctx, while the fetch goes on for the others.
+func (k *keyRing) update(ctx context.Context, rediscover bool) error {
+	k.mu.Lock()
+	f := k.flight
+	if f == nil {
+		f = &flight{done: make(chan struct{})}
+		k.flight = f
+		go k.fly(context.WithoutCancel(ctx), f, rediscover)
+	}
+	k.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (k *keyRing) fly(ctx context.Context, f *flight, rediscover bool) {
+	ctx, cancel := context.WithTimeout(ctx, 2*fetchTimeout)
+	defer cancel()
+	keys, err := k.fetch(ctx, rediscover)
+	if err == nil {
+		k.current.Store(&keySnapshot{keys: keys, fetched: k.now()})
+		k.first.Do(func() { close(k.ready) })
+	}
+	k.onFetch(err == nil)
+	k.mu.Lock()
+	f.err, k.lastErr, k.flight = err, err, nil
+	k.mu.Unlock()
+	close(f.done)
+}
+
+// status says whether keys are at hand, and what the last fetch met.
+func (k *keyRing) status() (fetched time.Time, count int, err error) {
+	k.mu.Lock()
+	err = k.lastErr
+	k.mu.Unlock()
+	keys := k.keys()
+	if snapshot := k.current.Load(); snapshot != nil {
+		fetched = snapshot.fetched
+	}
+	if keys == nil && err == nil {
+		err = errors.New("not asked yet")
+	}
+	return fetched, len(keys), err
+}
