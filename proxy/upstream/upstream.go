@@ -1,0 +1,241 @@
+// Package upstream answers: where is the API server, and how do we reach it as
+// ourselves?
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Bounds on a connection to the API server. A connection on which nothing
+// arrives for pingAfter is asked for a sign of life, so that a watch does not
+// hang on a peer that has gone.
+const (
+	dialTimeout = 5 * time.Second
+	tlsTimeout  = 10 * time.Second
+	idleTimeout = 90 * time.Second
+	pingAfter   = 15 * time.Second
+	pingTimeout = 10 * time.Second
+)
+
+// Target is one complete version of the API server: its address, the
+// connections to it, and gatehouse's own credential. Only the bearer token of
+// a Target changes.
+type Target struct {
+	URL *url.URL
+	// Requests speaks HTTP/2 where the API server does. Upgrades speaks
+	// HTTP/1.1, because SPDY cannot pass through HTTP/2.
+	Requests, Upgrades http.RoundTripper
+
+	// TokenFile holds the bearer token; empty if the token does not come from a
+	// file.
+	TokenFile string
+	// Files are the files, besides TokenFile, of which the Target was made.
+	Files []string
+
+	bearer atomic.Pointer[string]
+	close  func()
+}
+
+// Authorization returns the value of the Authorization header, or "" where the
+// credential is a client certificate.
+func (t *Target) Authorization() string {
+	if bearer := t.bearer.Load(); bearer != nil {
+		return *bearer
+	}
+	return ""
+}
+
+// ReloadToken reads TokenFile again, if there is one. On an error the last
+// token stays.
+func (t *Target) ReloadToken() error {
+	if t.TokenFile == "" {
+		return nil
+	}
+	content, err := os.ReadFile(t.TokenFile)
+	if err != nil {
+		return fmt.Errorf("read our own token: %w", err)
+	}
+	token := strings.TrimSpace(string(content))
+	if token == "" {
+		return fmt.Errorf("read our own token: %s is empty", t.TokenFile)
+	}
+	t.setToken(token)
+	return nil
+}
+
+func (t *Target) setToken(token string) {
+	value := "Bearer " + token
+	t.bearer.Store(&value)
+}
+
+// Close closes the connections that are idle. Requests under way go on.
+func (t *Target) Close() { t.close() }
+
+// Load makes a Target of a kubeconfig's current context, or, with an empty
+// path, of the service account that Kubernetes mounts into a pod.
+func Load(kubeconfig string) (*Target, error) {
+	if kubeconfig == "" {
+		cfg, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("no kubeconfig is set, and in-cluster: %w", err)
+		}
+		return build(cfg, nil)
+	}
+	file, err := clientcmd.LoadFromFile(kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	if err := clientcmd.ResolveLocalPaths(file); err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	cfg, err := clientcmd.NewDefaultClientConfig(*file, &clientcmd.ConfigOverrides{}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
+	}
+	target, err := build(cfg, []string{kubeconfig})
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
+	}
+	return target, nil
+}
+
+func build(cfg *rest.Config, files []string) (*Target, error) {
+	server, err := check(cfg)
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := rest.TLSConfigFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("TLS to the API server: %w", err)
+	}
+	if tlsConfig == nil {
+		tlsConfig = &tls.Config{}
+	}
+	tlsConfig.MinVersion = tls.VersionTLS12
+
+	requests := transport(cfg, tlsConfig)
+	requests.ForceAttemptHTTP2 = true
+	requests.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
+	upgrades := transport(cfg, tlsConfig)
+	upgrades.Protocols = new(http.Protocols)
+	upgrades.Protocols.SetHTTP1(true)
+
+	t := &Target{
+		URL: server, Requests: requests, Upgrades: upgrades, TokenFile: cfg.BearerTokenFile,
+		close: func() { requests.CloseIdleConnections(); upgrades.CloseIdleConnections() },
+	}
+	for _, file := range append(files, cfg.CAFile, cfg.CertFile, cfg.KeyFile) {
+		if file != "" {
+			t.Files = append(t.Files, file)
+		}
+	}
+	if cfg.BearerToken != "" {
+		t.setToken(cfg.BearerToken)
+	}
+	return t, t.ReloadToken()
+}
+
+// check returns the address in cfg, or every reason why gatehouse will not use
+// it.
+func check(cfg *rest.Config) (*url.URL, error) {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+
+	server, err := url.Parse(cfg.Host)
+	if err == nil && server.Scheme == "" {
+		server, err = url.Parse("https://" + cfg.Host)
+	}
+	switch {
+	case err != nil || server.Host == "":
+		fault("server %q is not a URL", cfg.Host)
+	case server.Scheme != "https":
+		fault("server %q must be https: gatehouse's own credential goes there", cfg.Host)
+	case server.User != nil || server.RawQuery != "" || server.Fragment != "":
+		fault("server must be a plain https URL")
+	}
+	if cfg.Insecure {
+		fault("insecure-skip-tls-verify is not accepted: put the API server's CA into certificate-authority-data")
+	}
+	if cfg.ExecProvider != nil || cfg.AuthProvider != nil {
+		fault("exec and auth-provider credentials are not accepted: use a service account's token (tokenFile) or a client certificate")
+	}
+	if cfg.Username != "" || cfg.Password != "" {
+		fault("username and password are not accepted: use a service account's token (tokenFile) or a client certificate")
+	}
+	if cfg.Impersonate.UserName != "" || len(cfg.Impersonate.Groups) > 0 || cfg.Impersonate.UID != "" || len(cfg.Impersonate.Extra) > 0 {
+		fault("`as` fields are not accepted: they would take the place of the caller's identity")
+	}
+	if cfg.BearerToken == "" && cfg.BearerTokenFile == "" && len(cfg.CertData) == 0 && cfg.CertFile == "" {
+		fault("the user has no credential: give a tokenFile, a token or a client certificate")
+	}
+	return server, errors.Join(faults...)
+}
+
+func transport(cfg *rest.Config, tlsConfig *tls.Config) *http.Transport {
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		// Without proxy-url in the kubeconfig there is none: the environment of
+		// the process must not decide where the credential goes.
+		Proxy:                  cfg.Proxy,
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        tlsConfig.Clone(),
+		TLSHandshakeTimeout:    tlsTimeout,
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConnsPerHost:    64,
+		MaxResponseHeaderBytes: 1 << 20,
+		// What the API server compressed goes to the caller as it is.
+		DisableCompression: true,
+	}
+}
+
+// Live is the Target in use, which a reload replaces.
+type Live struct{ current atomic.Pointer[Target] }
+
+// Target returns the version in use.
+func (l *Live) Target() *Target { return l.current.Load() }
+
+// Swap puts next in the place of the present version, and closes the idle
+// connections of the old one.
+func (l *Live) Swap(next *Target) {
+	if old := l.current.Swap(next); old != nil {
+		old.Close()
+	}
+}
+
+// Probe asks the API server's /readyz with gatehouse's own credential. A nil
+// error means that it is reached, ready, and accepts the credential.
+func (t *Target) Probe(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.URL.JoinPath("readyz").String(), nil)
+	if err != nil {
+		return err
+	}
+	if authorization := t.Authorization(); authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	resp, err := t.Requests.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("cannot be reached: %w", err)
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
+		return errors.New("does not accept gatehouse's own credential (401)")
+	case resp.StatusCode == http.StatusForbidden, resp.StatusCode < 300:
+		return nil // 403: who we are is accepted, which is what is asked here
+	default:
+		return fmt.Errorf("is not ready: /readyz answers %d", resp.StatusCode)
+	}
+}
