@@ -1,0 +1,152 @@
+package proxy
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
+)
+
+// answer is a response that gatehouse makes itself. The sentences are a closed
+// set: nothing of a request or a credential is quoted in them but the age of a
+// verified token.
+type answer struct {
+	code       int
+	reason     metav1.StatusReason
+	message    string
+	retryAfter int // seconds; 0 for none
+}
+
+// Answers about the request itself.
+var (
+	badTarget      = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "The request target must be a path on this server."}
+	badUpgrade     = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "Only upgrades to websocket and SPDY/3.1 are passed on."}
+	badExpectation = answer{code: 417, reason: metav1.StatusReasonBadRequest, message: "Only the expectation 100-continue is understood."}
+	badMethod      = answer{code: 405, reason: metav1.StatusReasonMethodNotAllowed, message: "This method is not passed on to the API server."}
+	noImpersonate  = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Acting as another user (--as) is not offered here: leave the Impersonate headers out."}
+	draining       = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse is shutting down: try again.", retryAfter: 1}
+	internalError  = answer{code: 500, reason: metav1.StatusReasonInternalError, message: "gatehouse met an error of its own: its operator finds it in the log by the audit id."}
+)
+
+// Answers about the way from gatehouse to the API server.
+var (
+	upstreamDown    = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "gatehouse cannot reach the API server: try again in a moment.", retryAfter: 1}
+	upstreamBroken  = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The connection between gatehouse and the API server failed before an answer came.", retryAfter: 1}
+	upstreamSlow    = answer{code: 504, reason: metav1.StatusReasonTimeout, message: "The API server did not answer gatehouse in time.", retryAfter: 1}
+	upstreamRefused = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The API server does not accept gatehouse's own credential: its operator has to mend that. Yours is not at fault.", retryAfter: 1}
+)
+
+// notAccepted is said of every credential that is refused before anything in it
+// could be trusted, whatever the reason.
+const notAccepted = "Your credential was not accepted: it is damaged, or was not issued for this server. Sign in again, or ask your administrator."
+
+// refusalSentences are the messages of refusals that say more than notAccepted.
+// They have one %s if the reason speaks of a moment.
+var refusalSentences = map[auth.Reason]string{
+	auth.NoCredential:       "You are not signed in: send a bearer token.",
+	auth.BadHeader:          "The Authorization header cannot be read: it must be the word Bearer and one token.",
+	auth.SeveralCredentials: "The request carries more than one credential: send exactly one.",
+	auth.UnsupportedScheme:  "This kind of credential is not accepted: send a bearer token in the Authorization header.",
+	auth.TokenTooLong:       "Your token is too long to be accepted.",
+	auth.IssuerUnavailable:  "Your token cannot be checked now, because its issuer's keys are not known yet: try again in a moment.",
+	auth.Expired:            "Your token expired %s ago: sign in again.",
+	auth.NotYetValid:        "Your token is not valid yet, it will be in %s: check the clock of whoever issued it.",
+	auth.WrongAudience:      "Your token was issued for another application: sign in for this cluster.",
+	auth.WrongParty:         "Your token was issued to an application that may not be used with this cluster.",
+	auth.WrongTokenType:     "Your token is no ID token: sign in again, and send the ID token.",
+	auth.BadUsernameClaim:   "Your token does not name you in the way that this cluster expects: ask your administrator which claim is used.",
+	auth.UnverifiedEmail:    "Your e-mail address is not verified: verify it with your identity provider and sign in again.",
+	auth.BadGroupsClaim:     "The groups in your token cannot be read: ask your administrator to look at the groups claim.",
+	auth.RequiredClaim:      "Your token lacks a claim that this cluster requires: ask your administrator for access.",
+	auth.BadName:            "Your user name or one of your groups holds characters that cannot be passed on: ask your administrator.",
+	auth.ReservedName:       "Your user name or one of your groups is reserved for Kubernetes itself, and is not accepted here.",
+	auth.IdentityTooLarge:   "You are in more groups than can be passed on: ask your administrator to send fewer.",
+	auth.UnsupportedClaims:  "You are in so many groups that your token only says where to find them, which is not supported: ask your administrator to send fewer.",
+	auth.InternalAuthFailed: "Your credential cannot be checked now: try again in a moment.",
+}
+
+// refusalAnswer returns the one answer to a refusal.
+func refusalAnswer(refusal *auth.Refusal, now time.Time) answer {
+	message, ok := refusalSentences[refusal.Reason]
+	if !ok {
+		message = notAccepted
+	}
+	switch refusal.Reason {
+	case auth.Expired:
+		message = fmt.Sprintf(message, roundDuration(now.Sub(refusal.At)))
+	case auth.NotYetValid:
+		message = fmt.Sprintf(message, roundDuration(refusal.At.Sub(now)))
+	case auth.ReservedName, auth.IdentityTooLarge:
+		return answer{code: 403, reason: metav1.StatusReasonForbidden, message: message}
+	case auth.IssuerUnavailable, auth.InternalAuthFailed:
+		return answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: message, retryAfter: 1}
+	}
+	return answer{code: 401, reason: metav1.StatusReasonUnauthorized, message: message}
+}
+
+// roundDuration writes d in its largest unit: "5 minutes".
+func roundDuration(d time.Duration) string {
+	for _, unit := range []struct {
+		name string
+		size time.Duration
+	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}} {
+		if n := int(d / unit.size); n == 1 {
+			return "1 " + unit.name
+		} else if n > 1 {
+			return strconv.Itoa(n) + " " + unit.name + "s"
+		}
+	}
+	if n := int(d / time.Second); n > 1 {
+		return strconv.Itoa(n) + " seconds"
+	}
+	return "1 second"
+}
+
+// write sends a as a metav1.Status, and again as a Warning: kubectl drops the
+// body of an error while it discovers the API, and prints warnings.
+func (a answer) write(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-cache, private")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Warning", `299 - "`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(a.message)+`"`)
+	status := metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
+		Status:   metav1.StatusFailure,
+		Message:  a.message,
+		Reason:   a.reason,
+		Code:     int32(a.code),
+	}
+	if a.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(a.retryAfter))
+		status.Details = &metav1.StatusDetails{RetryAfterSeconds: int32(a.retryAfter)}
+	}
+	switch a.code {
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Bearer realm="kubernetes"`)
+		if r.ProtoMajor == 2 {
+			// As kube-apiserver does: a stranger's connection is not kept open.
+			h.Set("Connection", "close")
+		}
+	case http.StatusMethodNotAllowed:
+		h.Set("Allow", strings.Join(methods[:], ", "))
+	}
+	body, err := json.Marshal(status)
+	if err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	body = append(body, '\n')
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(a.code)
+	if r.Method != http.MethodHead {
+		// The caller may have gone; there is nobody left to tell.
+		_, _ = w.Write(body)
+	}
+}

@@ -1,0 +1,177 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
+)
+
+// forward sends r to target with exactly this header, and streams the answer
+// back. Nothing in it decides anything about the caller.
+func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, header http.Header) {
+	upgrade := header["Upgrade"] != nil
+	transport := target.Requests
+	if upgrade {
+		transport = target.Upgrades
+	}
+	reverse := httputil.ReverseProxy{
+		Transport:  transport,
+		BufferPool: &p.buffers,
+		ErrorLog:   slog.NewLogLogger(p.cfg.Log.Handler(), slog.LevelDebug),
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.Header = header
+			pr.Out.URL = outgoingURL(pr.In.URL, target.URL)
+			pr.Out.Host = target.URL.Host
+			pr.Out.Trailer = nil
+		},
+		ModifyResponse: func(resp *http.Response) error {
+			x.answered = p.cfg.Now()
+			if err := checkResponse(resp, upgrade); err != nil {
+				return err
+			}
+			cleanResponse(resp.Header)
+			if x.kind.watch {
+				resp.Body = newEndableBody(p.drain, resp.Body)
+			}
+			if resp.StatusCode == http.StatusSwitchingProtocols {
+				x.writer.status = resp.StatusCode // the connection is taken over, and writes it itself
+			}
+			return nil
+		},
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
+			p.upstreamFailed(x, r, err)
+		},
+	}
+	x.forwarded = p.cfg.Now()
+	reverse.ServeHTTP(&x.writer, r)
+}
+
+// outgoingURL puts the path and query of in, byte for byte, behind the API
+// server's address, which may have a path of its own.
+func outgoingURL(in, target *url.URL) *url.URL {
+	out := *in
+	out.Scheme, out.Host, out.User, out.Fragment = target.Scheme, target.Host, nil, ""
+	if prefix := strings.TrimSuffix(target.Path, "/"); prefix != "" {
+		out.RawPath = strings.TrimSuffix(target.EscapedPath(), "/") + in.EscapedPath()
+		out.Path = prefix + in.Path
+	}
+	return &out
+}
+
+var (
+	errOwnCredential = errors.New("the API server answered 401: it does not accept gatehouse's own credential")
+	errUnaskedSwitch = errors.New("the API server switched protocols without being asked")
+)
+
+// checkResponse refuses answers that would tell the caller something untrue, or
+// open a raw connection that nobody asked for.
+func checkResponse(resp *http.Response, upgrade bool) error {
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
+		return errOwnCredential
+	case resp.StatusCode == http.StatusSwitchingProtocols && !upgrade:
+		return errUnaskedSwitch
+	}
+	return nil
+}
+
+// cleanResponse takes out what speaks of the hop behind gatehouse, and what
+// gatehouse says itself.
+func cleanResponse(h http.Header) {
+	for _, name := range []string{"Audit-Id", "Alt-Svc", "Www-Authenticate", "Proxy-Authenticate"} {
+		delete(h, name)
+	}
+	for name := range h {
+		if strings.HasPrefix(name, "Access-Control-") {
+			delete(h, name)
+		}
+	}
+}
+
+// upstreamFailed answers a request for which no answer came.
+func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		x.aborted = true
+		x.writer.status = statusClientGone // nobody reads an answer
+		return
+	}
+	x.upstreamErr = err
+	p.metrics.upstreamFailed(err)
+	p.cfg.Log.Error("the API server did not answer", "audit_id", x.id, "error", err)
+	p.answer(x, r, upstreamAnswer(err))
+}
+
+// statusClientGone is what logs and metrics show for a caller who left.
+const statusClientGone = 499
+
+func upstreamAnswer(err error) answer {
+	if errors.Is(err, errOwnCredential) {
+		return upstreamRefused
+	}
+	netErr, isNet := errors.AsType[net.Error](err)
+	opErr, isOp := errors.AsType[*net.OpError](err)
+	switch {
+	case isOp && opErr.Op == "dial":
+		return upstreamDown
+	case errors.Is(err, context.DeadlineExceeded), isNet && netErr.Timeout():
+		return upstreamSlow
+	default:
+		return upstreamBroken
+	}
+}
+
+// endableBody is a response body that ends, as if the API server had ended it,
+// when ctx does.
+type endableBody struct {
+	io.ReadCloser
+	ended atomic.Bool
+	stop  func() bool
+}
+
+func newEndableBody(ctx context.Context, body io.ReadCloser) *endableBody {
+	b := &endableBody{ReadCloser: body}
+	b.stop = context.AfterFunc(ctx, func() {
+		b.ended.Store(true)
+		// Wakes the read that waits for the next event; what it makes of that
+		// is an end of file.
+		_ = b.ReadCloser.Close()
+	})
+	return b
+}
+
+func (b *endableBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && b.ended.Load() {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (b *endableBody) Close() error {
+	b.stop()
+	return b.ReadCloser.Close()
+}
+
+// bufferPool lends the buffers that answers are copied through.
+type bufferPool struct{ pool sync.Pool }
+
+const bufferSize = 32 << 10
+
+func (b *bufferPool) Get() []byte {
+	if buffer, ok := b.pool.Get().(*[bufferSize]byte); ok {
+		return buffer[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+func (b *bufferPool) Put(buffer []byte) { b.pool.Put((*[bufferSize]byte)(buffer)) }

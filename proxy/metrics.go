@@ -1,0 +1,131 @@
+package proxy
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
+)
+
+// metrics are the proxy's own. Every label has a closed set of values.
+type metrics struct {
+	requests       *prometheus.CounterVec
+	attempts       *prometheus.CounterVec
+	ownDuration    prometheus.Histogram
+	upstreamFirst  *prometheus.HistogramVec
+	upstreamErrors *prometheus.CounterVec
+	flying         *prometheus.GaugeVec
+}
+
+// accepted is the result of an authentication that named somebody.
+const accepted = "accepted"
+
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_requests_total",
+			Help: "Requests that ended, by Kubernetes verb, status code, and who answered (upstream or gatehouse).",
+		}, []string{"verb", "code", "answered_by"}),
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_authentication_attempts_total",
+			Help: "Authentication attempts, by kind of credential and result (accepted, or the reason of the refusal).",
+		}, []string{"kind", "result"}),
+		ownDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "gatehouse_request_own_duration_seconds",
+			Help:    "Time a request spent in gatehouse before it was forwarded or answered.",
+			Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1, 5},
+		}),
+		upstreamFirst: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "gatehouse_upstream_response_header_duration_seconds",
+			Help:    "Time from forwarding a request to the header of the API server's answer, by Kubernetes verb.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"verb"}),
+		upstreamErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_upstream_errors_total",
+			Help: "Requests for which the API server gave no answer that could be passed on, by reason.",
+		}, []string{"reason"}),
+		flying: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "gatehouse_requests_in_flight",
+			Help: "Requests under way, by kind: watch, connect (upgraded connections) or request.",
+		}, []string{"kind"}),
+	}
+	m.preset()
+	if registerer == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.requests, m.attempts, m.ownDuration, m.upstreamFirst, m.upstreamErrors, m.flying} {
+		if err := registerer.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// preset makes the series that alerts watch exist before anything happens.
+func (m *metrics) preset() {
+	for _, kind := range []string{"request", "watch", "connect"} {
+		m.flying.WithLabelValues(kind)
+	}
+	for _, reason := range []string{"unreachable", "own_credential", "timeout", "broken"} {
+		m.upstreamErrors.WithLabelValues(reason)
+	}
+	for _, kind := range auth.Kinds() {
+		if kind != auth.KindNone && kind != auth.KindUnknown {
+			m.attempts.WithLabelValues(string(kind), accepted)
+		}
+	}
+}
+
+func (m *metrics) inFlight(kind requestKind) prometheus.Gauge {
+	switch kind.verb {
+	case "watch", "connect":
+		return m.flying.WithLabelValues(kind.verb)
+	default:
+		return m.flying.WithLabelValues("request")
+	}
+}
+
+func (m *metrics) authenticated(kind auth.Kind) {
+	m.attempts.WithLabelValues(string(kind), accepted).Inc()
+}
+
+func (m *metrics) refused(refusal *auth.Refusal) {
+	m.attempts.WithLabelValues(string(refusal.Kind), string(refusal.Reason)).Inc()
+}
+
+func (m *metrics) upstreamFailed(err error) {
+	reason := "broken"
+	switch upstreamAnswer(err) {
+	case upstreamDown:
+		reason = "unreachable"
+	case upstreamSlow:
+		reason = "timeout"
+	case upstreamRefused:
+		reason = "own_credential"
+	}
+	m.upstreamErrors.WithLabelValues(reason).Inc()
+}
+
+func (m *metrics) observe(x *exchange, end time.Time) {
+	answeredBy := "upstream"
+	if x.own || x.answered.IsZero() {
+		answeredBy = "gatehouse"
+	}
+	m.requests.WithLabelValues(x.kind.verb, codeLabel(x.writer.status), answeredBy).Inc()
+	m.ownDuration.Observe(x.ownEnd(end).Sub(x.start).Seconds())
+	if !x.answered.IsZero() {
+		m.upstreamFirst.WithLabelValues(x.kind.verb).Observe(x.answered.Sub(x.forwarded).Seconds())
+	}
+}
+
+// codeLabel keeps an API server that invents status codes from making series
+// without end.
+func codeLabel(status int) string {
+	if status >= 100 && status <= 599 {
+		return strconv.Itoa(status)
+	}
+	return "other"
+}

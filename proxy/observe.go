@@ -1,0 +1,151 @@
+package proxy
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
+)
+
+// exchange is one request and its answer, as far as logs and metrics go.
+type exchange struct {
+	id     string
+	client string
+	kind   requestKind
+	writer recorder
+
+	start     time.Time // when the request was read
+	forwarded time.Time // when it was handed to the transport; zero if it was not
+	answered  time.Time // when the API server's header came; zero if none did
+
+	identity    *auth.Identity // who asked; nil if refused
+	refusal     *auth.Refusal  // why not
+	upstreamErr error
+	own         bool // the answer is gatehouse's own
+	aborted     bool // the answer was cut off
+}
+
+// recorder notes what is answered. Flush and Hijack reach the real writer by
+// Unwrap.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+// Unwrap serves http.ResponseController.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader notes the final status; informational ones go by.
+func (w *recorder) WriteHeader(code int) {
+	if code >= 200 && w.status == 0 {
+		w.status = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+// Write counts the body.
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// observe writes the one log line of a request, and its metrics.
+func (p *Proxy) observe(x *exchange, r *http.Request) {
+	end := p.cfg.Now()
+	p.metrics.observe(x, end)
+	level := slog.LevelInfo
+	if x.upstreamErr != nil {
+		level = slog.LevelWarn
+	}
+	if !p.cfg.Log.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 24)
+	attrs = append(attrs,
+		slog.String("audit_id", x.id),
+		slog.String("client", x.client),
+		slog.String("proto", r.Proto),
+		slog.String("method", bounded(r.Method)),
+		slog.String("path", bounded(r.URL.Path)),
+		slog.String("verb", x.kind.verb),
+	)
+	attrs = appendResource(attrs, x)
+	attrs = appendIdentity(attrs, x)
+	attrs = append(attrs,
+		slog.Int("status", x.writer.status),
+		slog.Int64("bytes", x.writer.bytes),
+		slog.Float64("ms", milliseconds(x.start, end)),
+		slog.Float64("own_ms", milliseconds(x.start, x.ownEnd(end))),
+	)
+	if !x.answered.IsZero() {
+		attrs = append(attrs, slog.Float64("upstream_ms", milliseconds(x.forwarded, x.answered)))
+	}
+	if x.aborted {
+		attrs = append(attrs, slog.Bool("aborted", true))
+	}
+	if agent := r.UserAgent(); agent != "" {
+		attrs = append(attrs, slog.String("user_agent", bounded(agent)))
+	}
+	p.cfg.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// ownEnd returns when gatehouse's own part ended: at the forwarding, or, for an
+// answer of its own, at the end.
+func (x *exchange) ownEnd(end time.Time) time.Time {
+	if x.forwarded.IsZero() {
+		return end
+	}
+	return x.forwarded
+}
+
+func appendResource(attrs []slog.Attr, x *exchange) []slog.Attr {
+	info := x.kind.info
+	if info == nil || !info.IsResourceRequest {
+		return attrs
+	}
+	for _, field := range [...]struct{ key, value string }{
+		{"group", info.APIGroup}, {"resource", info.Resource}, {"subresource", info.Subresource},
+		{"namespace", info.Namespace}, {"name", info.Name},
+	} {
+		if field.value != "" {
+			attrs = append(attrs, slog.String(field.key, bounded(field.value)))
+		}
+	}
+	return attrs
+}
+
+func appendIdentity(attrs []slog.Attr, x *exchange) []slog.Attr {
+	if x.refusal != nil {
+		return append(attrs, slog.String("credential", string(x.refusal.Kind)),
+			slog.String("refused", string(x.refusal.Reason)), slog.String("detail", x.refusal.Detail))
+	}
+	if x.identity == nil {
+		return attrs
+	}
+	attrs = append(attrs, slog.String("credential", string(x.identity.Kind)),
+		slog.String("user", x.identity.Name), slog.Int("groups", len(x.identity.Groups)))
+	if x.identity.Issuer != "" {
+		attrs = append(attrs, slog.String("issuer", x.identity.Issuer))
+	}
+	return attrs
+}
+
+// bounded keeps a caller's text from filling the log. Handlers of slog escape
+// the rest.
+func bounded(s string) string {
+	const limit = 512
+	if len(s) > limit {
+		return s[:limit] + "…"
+	}
+	return s
+}
+
+func milliseconds(from, to time.Time) float64 {
+	return float64(to.Sub(from).Microseconds()) / 1000
+}

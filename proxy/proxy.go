@@ -1,0 +1,212 @@
+// Package proxy answers: how does an authenticated request reach the API
+// server and come back?
+//
+// The way of a request is one straight line, [Proxy.ServeHTTP]: check its form,
+// decide who asks, check that the identity survives the wire, build the
+// outgoing header, forward, stream back. Everything that can refuse stands
+// before the forwarding; from there on code only writes.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
+	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
+)
+
+// Config is what a [Proxy] is made of.
+type Config struct {
+	// Target returns the API server to use now. It never returns nil.
+	Target        func() *upstream.Target
+	Authenticator auth.Authenticator
+	// Names says which identities may be forwarded. Default: no reserved name.
+	Names auth.NamePolicy
+	// Metrics gets the proxy's metrics. Default: nobody does.
+	Metrics prometheus.Registerer
+	// Log gets one line for each request. Default: discarded.
+	Log *slog.Logger
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// Proxy is an http.Handler that forwards requests as the user who made them.
+type Proxy struct {
+	cfg     Config
+	metrics *metrics
+	kinds   requestKinds
+	buffers bufferPool
+
+	drain context.Context // ends when watches are to end
+	stop  context.CancelFunc
+	wait  sync.WaitGroup
+}
+
+// New returns a Proxy. The error says what is missing in cfg, or that its
+// metrics are registered already.
+func New(cfg Config) (*Proxy, error) {
+	if cfg.Target == nil || cfg.Authenticator == nil {
+		return nil, errors.New("proxy: a target and an authenticator are needed")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	m, err := newMetrics(cfg.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{cfg: cfg, metrics: m, kinds: newRequestKinds()}
+	p.drain, p.stop = context.WithCancel(context.Background())
+	return p, nil
+}
+
+// EndWatches ends the watches under way, at the end of an event, and refuses
+// new ones, so that clients begin them again at another replica. Other requests
+// go on.
+func (p *Proxy) EndWatches() { p.stop() }
+
+// Wait returns when no request is under way, upgraded connections included, or
+// when ctx ends. It may be called once no new request can come.
+func (p *Proxy) Wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		p.wait.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ServeHTTP answers one request.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.wait.Add(1)
+	defer p.wait.Done()
+	x := &exchange{
+		id:     uuid.NewString(),
+		start:  p.cfg.Now(),
+		client: clientAddress(r),
+		kind:   p.kinds.of(r),
+		writer: recorder{ResponseWriter: w},
+	}
+	w.Header().Set("Audit-Id", x.id)
+	inFlight := p.metrics.inFlight(x.kind)
+	inFlight.Inc()
+	defer inFlight.Dec()
+	defer p.finish(x, r)
+	p.serve(x, r)
+}
+
+// serve is the straight line.
+func (p *Proxy) serve(x *exchange, r *http.Request) {
+	protocol, fault := checkForm(r)
+	if fault != nil {
+		p.answer(x, r, *fault)
+		return
+	}
+	identity, err := p.authenticate(r)
+	if err != nil {
+		p.refuse(x, r, err)
+		return
+	}
+	x.identity = identity
+	if name := impersonate.Asked(r.Header); name != "" {
+		p.answer(x, r, noImpersonate)
+		return
+	}
+	if x.kind.watch && p.drain.Err() != nil {
+		p.answer(x, r, draining)
+		return
+	}
+	target := p.cfg.Target()
+	header, err := impersonate.Header(impersonate.Request{
+		In: r.Header, Upgrade: protocol, User: &identity.User,
+		Authorization: target.Authorization(), AuditID: x.id, ClientAddress: x.client,
+	})
+	if err != nil {
+		p.cfg.Log.Error("request not forwarded", "audit_id", x.id, "error", err)
+		p.answer(x, r, internalError)
+		return
+	}
+	p.forward(x, r, target, header)
+}
+
+// authenticate returns whom the request's credential names. No identity leaves
+// it that the name policy has not passed.
+func (p *Proxy) authenticate(r *http.Request) (*auth.Identity, error) {
+	identity, err := p.cfg.Authenticator.Authenticate(r)
+	if errors.Is(err, auth.ErrNotMine) {
+		return nil, auth.Refuse(auth.KindNone, auth.NoCredential, "the request carries no credential")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if identity == nil {
+		return nil, errors.New("an authenticator returned neither identity nor error")
+	}
+	if err := p.cfg.Names.Check(identity.Kind, &identity.User); err != nil {
+		return nil, err
+	}
+	p.metrics.authenticated(identity.Kind)
+	return identity, nil
+}
+
+func (p *Proxy) refuse(x *exchange, r *http.Request, err error) {
+	refusal, ok := errors.AsType[*auth.Refusal](err)
+	if !ok {
+		refusal = auth.Refuse(auth.KindUnknown, auth.InternalAuthFailed, err.Error())
+	}
+	p.metrics.refused(refusal)
+	x.refusal = refusal
+	p.answer(x, r, refusalAnswer(refusal, p.cfg.Now()))
+}
+
+func (p *Proxy) answer(x *exchange, r *http.Request, a answer) {
+	x.own = true
+	a.write(&x.writer, r)
+}
+
+// finish writes the log line and the metrics of an exchange, and keeps a panic
+// within its request.
+func (p *Proxy) finish(x *exchange, r *http.Request) {
+	fault := recover()
+	if fault != nil && fault != http.ErrAbortHandler { //nolint:errorlint // the panic's value is compared, as net/http does
+		// The value may hold anything, a token too; the stack names functions.
+		p.cfg.Log.Error("panic while serving a request", "audit_id", x.id, "stack", string(debug.Stack()))
+		if x.writer.status == 0 {
+			p.answer(x, r, internalError)
+			fault = nil
+		}
+	}
+	x.aborted = fault != nil
+	p.observe(x, r)
+	if fault != nil {
+		panic(http.ErrAbortHandler) // ends this stream or connection alone
+	}
+}
+
+// clientAddress returns the address of the peer. What the peer says of other
+// addresses does not count.
+func clientAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return host
+}

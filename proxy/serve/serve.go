@@ -1,0 +1,95 @@
+// Package serve answers: how do we listen safely?
+//
+// It holds the two listeners: the proxy's own, with TLS, limits and an orderly
+// end, and the plain one for probes and metrics.
+package serve
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Limits of the proxy's listener. There is none on the length of a request as a
+// whole: a watch, a log or an exec may last for days.
+const (
+	headerTimeout = 32 * time.Second // as kube-apiserver
+	idleTimeout   = 90 * time.Second // as kube-apiserver
+	maxHeader     = 1 << 20          // as kube-apiserver
+	maxStreams    = 250              // of one HTTP/2 connection; kube-apiserver has 100
+	pingAfter     = 30 * time.Second // of silence on an HTTP/2 connection
+	pingTimeout   = 15 * time.Second
+)
+
+// Config is what a [Server] is made of.
+type Config struct {
+	Listener    net.Listener
+	Handler     http.Handler
+	Certificate *Certificate
+	// Delay is how long the server goes on as before once it is told to end, so
+	// that load balancers see it is not ready first.
+	Delay time.Duration
+	// Timeout is how long requests under way then have to end.
+	Timeout time.Duration
+	// OnStop is called when the end begins.
+	OnStop func()
+	// OnDrain is called after Delay: what waits for events should end now.
+	OnDrain func()
+	// Wait returns when no request is under way, upgraded ones included.
+	Wait func(ctx context.Context) error
+	Log  *slog.Logger
+}
+
+// Run serves until ctx ends, then ends in order: not ready, Delay, watches, and
+// every other request up to Timeout. It returns nil if all of them ended by
+// themselves, and an error if some had to be cut off or serving failed.
+func Run(ctx context.Context, cfg Config) error {
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	server := &http.Server{
+		Handler:           cfg.Handler,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		TLSConfig:         &tls.Config{GetCertificate: cfg.Certificate.get, MinVersion: tls.VersionTLS12},
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams,
+			SendPingTimeout:      pingAfter,
+			PingTimeout:          pingTimeout,
+		},
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.ServeTLS(cfg.Listener, "", "") }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve on %s: %w", cfg.Listener.Addr(), err)
+	case <-ctx.Done():
+	}
+
+	cfg.OnStop()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve on %s: %w", cfg.Listener.Addr(), err)
+	case <-time.After(cfg.Delay):
+	}
+	cfg.OnDrain()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.Timeout)
+	defer cancel()
+	err := server.Shutdown(grace)
+	if err == nil {
+		// Upgraded connections are no longer the server's to wait for.
+		err = cfg.Wait(grace)
+	}
+	if err != nil {
+		cut() // ends upgraded connections and forwarded requests
+		return errors.Join(fmt.Errorf("some requests had to be cut off after %s", cfg.Timeout), server.Close())
+	}
+	return nil
+}
