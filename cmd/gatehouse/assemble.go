@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/auth/oidc"
+	"github.com/kube-gatehouse/gatehouse/auth/tokenfile"
+	"github.com/kube-gatehouse/gatehouse/cmd/reload"
+	"github.com/kube-gatehouse/gatehouse/proxy/serve"
+	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
+)
+
+// parts is everything that the settings describe, built but not running. The
+// command check builds it to find faults, and serve to run it.
+type parts struct {
+	settings    settings
+	log         *slog.Logger
+	metrics     *prometheus.Registry
+	names       auth.NamePolicy
+	certificate *serve.Certificate
+	upstream    upstream.Live
+	tokens      auth.Live // of the token file
+	issuers     auth.Live
+	issuer      atomic.Pointer[oidc.Issuer] // nil without OIDC
+	watcher     *reload.Watcher
+	fetches     *prometheus.CounterVec
+
+	// running is nil until serve begins; stopIssuer ends the present issuer.
+	running    context.Context
+	stopIssuer context.CancelFunc
+}
+
+// assemble reads every file that s names. Whatever is wrong is added to f.
+func assemble(s settings, log *slog.Logger, f *faults) *parts {
+	p := &parts{
+		settings:    s,
+		log:         log,
+		metrics:     prometheus.NewRegistry(),
+		names:       auth.NamePolicy{AllowedReserved: s.AllowedReservedNames},
+		certificate: &serve.Certificate{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile},
+	}
+	var err error
+	if p.watcher, err = reload.New(reload.Every, p.metrics, log); err != nil {
+		*f = append(*f, err)
+		return p
+	}
+	p.addCertificate(f)
+	f.addAll("KUBECONFIG", p.watcher.Add(reload.Source{Name: "upstream", Files: notEmpty(s.Kubeconfig), Load: p.loadUpstream}))
+	f.addAll("KUBECONFIG", p.watcher.Add(reload.Source{Name: "upstream_token", Load: p.loadUpstreamToken}))
+	if s.TokenAuthFile != "" {
+		f.addAll("TOKEN_AUTH_FILE", p.watcher.Add(reload.Source{Name: "token_auth_file", Files: []string{s.TokenAuthFile}, Load: p.loadTokens}))
+	}
+	if s.OIDC.configured() {
+		p.fetches = newFetchCounter()
+		f.addAll("OIDC_ISSUER_URL", p.watcher.Add(reload.Source{Name: "oidc_ca_file", Files: notEmpty(s.OIDC.CAFile), Load: p.loadIssuer}))
+	}
+	return p
+}
+
+func (p *parts) addCertificate(f *faults) {
+	files := []string{p.settings.TLSCertFile, p.settings.TLSKeyFile}
+	for i, variable := range []string{"TLS_CERT_FILE", "TLS_KEY_FILE"} {
+		if files[i] == "" {
+			f.add(variable, "is required: gatehouse serves TLS alone")
+		}
+	}
+	if files[0] == "" || files[1] == "" {
+		return
+	}
+	f.addAll("TLS_CERT_FILE", p.watcher.Add(reload.Source{
+		Name: "serving_certificate", Files: files,
+		Load: func() ([]string, error) { return files, p.certificate.Load() },
+	}))
+}
+
+func (p *parts) loadUpstream() ([]string, error) {
+	target, err := upstream.Load(p.settings.Kubeconfig)
+	if err != nil {
+		if old := p.upstream.Target(); old != nil {
+			return old.Files, err
+		}
+		return notEmpty(p.settings.Kubeconfig), err
+	}
+	p.upstream.Swap(target)
+	return target.Files, nil
+}
+
+func (p *parts) loadUpstreamToken() ([]string, error) {
+	target := p.upstream.Target()
+	if target == nil {
+		return nil, nil // reported by loadUpstream
+	}
+	return notEmpty(target.TokenFile), target.ReloadToken()
+}
+
+func (p *parts) loadTokens() ([]string, error) {
+	file := p.settings.TokenAuthFile
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return []string{file}, err
+	}
+	table, err := tokenfile.Parse(content, p.names)
+	if err != nil {
+		return []string{file}, prefixed(file, err)
+	}
+	p.tokens.Swap(table)
+	p.log.Info("static tokens loaded", "file", file, "tokens", table.Len())
+	return []string{file}, nil
+}
+
+// loadIssuer makes the issuer anew: with its CA file, its connections change.
+func (p *parts) loadIssuer() ([]string, error) {
+	o := p.settings.OIDC
+	files := notEmpty(o.CAFile)
+	roots, err := readRoots(o.CAFile)
+	if err != nil {
+		return files, err
+	}
+	required, err := o.requiredClaims()
+	if err != nil {
+		return files, nil // reported with the settings
+	}
+	issuer, err := oidc.New(oidc.Config{
+		URL:       o.IssuerURL,
+		Audiences: []string{o.ClientID},
+		Mapping: oidc.Flags{
+			IssuerURL: o.IssuerURL, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
+			GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: required,
+		}.Mapping(),
+		Algorithms:        o.SigningAlgs,
+		AuthorizedParties: p.settings.AuthorizedParties,
+		TokenTypes:        p.settings.TokenTypes,
+		KeyOrigins:        p.settings.JWKSOrigins,
+		Roots:             roots,
+		RefreshInterval:   p.settings.JWKSRefreshInterval,
+		MaxKeyAge:         p.settings.JWKSMaxAge,
+		OnFetch:           func(ok bool) { p.fetches.WithLabelValues(issuerHash(o.IssuerURL), resultLabel(ok)).Inc() },
+		Log:               p.log,
+	})
+	if err != nil {
+		return files, err
+	}
+	issuers, err := oidc.NewIssuers(issuer)
+	if err != nil {
+		return files, err
+	}
+	p.replaceIssuer(issuer, issuers)
+	return files, nil
+}
+
+func readRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil //nolint:nilnil // nil stands for the system's roots in crypto/tls
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("GATEHOUSE_OIDC_CA_FILE: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(content) {
+		return nil, fmt.Errorf("GATEHOUSE_OIDC_CA_FILE: %s holds no certificate in PEM", file)
+	}
+	return roots, nil
+}
+
+// notEmpty returns its arguments that are not empty.
+func notEmpty(files ...string) []string {
+	var kept []string
+	for _, file := range files {
+		if file != "" {
+			kept = append(kept, file)
+		}
+	}
+	return kept
+}
+
+// prefixed puts a file's name before each of the errors that err joins.
+func prefixed(file string, err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, fmt.Errorf("%s: %w", file, one))
+	}
+	return errors.Join(all...)
+}

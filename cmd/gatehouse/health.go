@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/serve"
+)
+
+// Pauses between looks at the API server.
+const (
+	probeEvery   = 5 * time.Second
+	probeRetry   = time.Second
+	probeTimeout = 5 * time.Second
+)
+
+// health is what /readyz and the metrics say of the parts.
+type health struct {
+	parts    *parts
+	stopping atomic.Bool
+	upstream atomic.Pointer[error] // what the last probe met; nil before the first
+}
+
+// watchUpstream asks the API server again and again, until ctx ends.
+func (h *health) watchUpstream(ctx context.Context) {
+	for {
+		probe, cancel := context.WithTimeout(ctx, probeTimeout)
+		err := h.parts.upstream.Target().Probe(probe)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		h.note(err)
+		pause := probeEvery
+		if err != nil {
+			pause = probeRetry
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// note keeps the result of a probe and logs it when it changes.
+func (h *health) note(err error) {
+	last := h.upstream.Swap(&err)
+	switch {
+	case err != nil && (last == nil || *last == nil):
+		h.parts.log.Error("the API server fails its check", "error", err)
+	case err == nil && (last == nil || *last != nil):
+		h.parts.log.Info("the API server passes its check", "server", h.parts.upstream.Target().URL.Host)
+	}
+}
+
+func (h *health) upstreamError() error {
+	if err := h.upstream.Load(); err != nil {
+		return *err
+	}
+	return errors.New("not asked yet")
+}
+
+// checks are the lines of /readyz. A replica is ready if it can serve somebody:
+// an issuer that is down takes it out only if there is no other credential.
+func (h *health) checks() []serve.Check {
+	serving := serve.Check{Name: "serving"}
+	if h.stopping.Load() {
+		serving.Err = errors.New("shutting down")
+	}
+	checks := []serve.Check{serving, {Name: "apiserver", Err: h.upstreamError()}}
+	if issuer := h.parts.issuer.Load(); issuer != nil {
+		check := serve.Check{Name: "issuer/" + issuer.URL(), Degraded: h.parts.settings.TokenAuthFile != ""}
+		status := issuer.Status()
+		switch {
+		case !status.Ready && status.Err != nil:
+			check.Err = status.Err
+		case !status.Ready:
+			check.Err = errors.New("its keys are too old")
+		case status.Err != nil:
+			check.Err = fmt.Errorf("keys of %s are used: %w", status.Fetched.UTC().Format(time.RFC3339), status.Err)
+			check.Degraded = true
+		}
+		checks = append(checks, check)
+	}
+	return checks
+}
+
+// issuerHash is how an issuer is named in a label, as kube-apiserver does.
+func issuerHash(url string) string {
+	sum := sha256.Sum256([]byte(url))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func resultLabel(ok bool) string {
+	if ok {
+		return "success"
+	}
+	return "failure"
+}
+
+func newFetchCounter() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gatehouse_jwks_fetches_total",
+		Help: "Attempts to fetch an issuer's keys, by issuer (SHA-256 of its URL) and result (success or failure).",
+	}, []string{"issuer_hash", "result"})
+}
+
+// registerMetrics adds what is known of the process and its parts.
+func (h *health) registerMetrics() error {
+	gauge := func(name, help string, labels prometheus.Labels, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value)
+	}
+	build := currentBuild()
+	all := []prometheus.Collector{
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		gauge("gatehouse_build_info", "1, with the version of this gatehouse in its labels.",
+			prometheus.Labels{"version": build.Version, "commit": build.Commit, "go_version": build.Go},
+			func() float64 { return 1 }),
+		gauge("gatehouse_upstream_ready", "1 if the API server is ready and accepts gatehouse's own credential.", nil,
+			func() float64 { return boolValue(h.upstreamError() == nil) }),
+		gauge("gatehouse_serving_certificate_expiry_timestamp_seconds", "When the serving certificate ends, in Unix time.", nil,
+			func() float64 { return float64(h.parts.certificate.Expires().Unix()) }),
+	}
+	if issuer := h.parts.issuer.Load(); issuer != nil {
+		labels := prometheus.Labels{"issuer_hash": issuerHash(issuer.URL())}
+		for _, result := range []bool{true, false} {
+			h.parts.fetches.WithLabelValues(issuerHash(issuer.URL()), resultLabel(result))
+		}
+		all = append(all, h.parts.fetches,
+			gauge("gatehouse_issuer_ready", "1 if the issuer's keys are known, by issuer (SHA-256 of its URL).", labels,
+				func() float64 { return boolValue(h.parts.issuer.Load().Status().Ready) }),
+			gauge("gatehouse_issuer_keys", "Keys of the issuer in use, by issuer (SHA-256 of its URL).", labels,
+				func() float64 { return float64(h.parts.issuer.Load().Status().Keys) }),
+			gauge("gatehouse_issuer_keys_fetched_timestamp_seconds", "When the issuer's keys were last fetched, in Unix time; 0 if never.", labels,
+				func() float64 {
+					if fetched := h.parts.issuer.Load().Status().Fetched; !fetched.IsZero() {
+						return float64(fetched.Unix())
+					}
+					return 0
+				}))
+	}
+	for _, c := range all {
+		if err := h.parts.metrics.Register(c); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+func boolValue(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy"
+	"github.com/kube-gatehouse/gatehouse/proxy/serve"
+)
+
+func newServe(environ map[string]string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the proxy",
+		Long: "Run the proxy until SIGTERM or an interrupt, then end in order: not ready, a delay, watches,\n" +
+			"and what else is under way. A second signal ends at once.\n\nSettings (environment variables):\n\n" + settingsHelp(),
+		Example: "  GATEHOUSE_TLS_CERT_FILE=tls.crt GATEHOUSE_TLS_KEY_FILE=tls.key \\\n" +
+			"  GATEHOUSE_KUBECONFIG=gatehouse.kubeconfig \\\n" +
+			"  GATEHOUSE_OIDC_ISSUER_URL=https://login.example.com GATEHOUSE_OIDC_CLIENT_ID=kubernetes \\\n" +
+			"  gatehouse serve",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runServe(cmd.Context(), environ, cmd.ErrOrStderr())
+		},
+	}
+}
+
+func newCheck(environ map[string]string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Read every setting and file, and report all faults",
+		Long: "Read every setting and every file that the settings name, as serve would, and report all\n" +
+			"faults at once. Nothing is started, and nobody is asked over the network. Exits 1 on any fault.",
+		Example: "  gatehouse check && gatehouse serve",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := load(environ, slog.New(slog.DiscardHandler)); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "The settings and all files are good.")
+			return err
+		},
+	}
+}
+
+// load reads the settings and all files. The error lists every fault. With a
+// nil log, one is made of the settings and stderr.
+func load(environ map[string]string, log *slog.Logger) (*parts, error) {
+	var f faults
+	s := parseSettings(environ, &f)
+	p := assemble(s, log, &f)
+	if len(f) == 0 {
+		return p, nil
+	}
+	var b strings.Builder
+	noun := "faults"
+	if len(f) == 1 {
+		noun = "fault"
+	}
+	fmt.Fprintf(&b, "%d %s in the settings:", len(f), noun)
+	for _, fault := range f {
+		fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(fault.Error(), "\n", "\n    "))
+	}
+	return nil, errors.New(b.String())
+}
+
+// newLog returns the log that the environment asks for, or the default if it
+// asks for one that is unknown; load reports that.
+func newLog(environ map[string]string, w io.Writer) *slog.Logger {
+	var ignored faults
+	s := parseSettings(environ, &ignored)
+	level, err := s.logLevel()
+	if err != nil {
+		level = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if s.LogFormat == "text" {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// runServe is the command serve.
+func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) error {
+	log := newLog(environ, stderr)
+	klog.SetSlogLogger(log) // client-go logs there
+	p, err := load(environ, log)
+	if err != nil {
+		return err
+	}
+	h := &health{parts: p}
+	if err := h.registerMetrics(); err != nil {
+		return err
+	}
+	handler, err := proxy.New(proxy.Config{
+		Target:        p.upstream.Target,
+		Authenticator: auth.Bearer(&p.tokens, &p.issuers),
+		Names:         p.names,
+		Metrics:       p.metrics,
+		Log:           log,
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := listen(ctx, "LISTEN_ADDRESS", p.settings.ListenAddress)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	opsListener, err := listen(ctx, "OPS_ADDRESS", p.settings.OpsAddress)
+	if err != nil {
+		return err
+	}
+
+	// Reloads, keys and probes go on while the last requests end.
+	background, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	p.startIssuer(background)
+	go p.watcher.Run(background)
+	go h.watchUpstream(background)
+	ops := serve.OpsServer(serve.Ops(h.checks, p.metrics))
+	defer ops.Close()
+	go func() {
+		if err := ops.Serve(opsListener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the ops port failed", "error", err)
+		}
+	}()
+
+	log.Info("serving", "version", currentBuild().Version, "address", listener.Addr().String(),
+		"ops_address", opsListener.Addr().String(), "upstream", p.upstream.Target().URL.String())
+	err = serve.Run(ctx, serve.Config{
+		Listener: listener, Handler: handler, Certificate: p.certificate,
+		Delay: p.settings.ShutdownDelay, Timeout: p.settings.ShutdownTimeout,
+		OnStop: func() {
+			h.stopping.Store(true)
+			log.Info("shutting down", "delay", p.settings.ShutdownDelay.String(), "timeout", p.settings.ShutdownTimeout.String())
+		},
+		OnDrain: handler.EndWatches, Wait: handler.Wait, Log: log,
+	})
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+func listen(ctx context.Context, variable, address string) (net.Listener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s%s: %w", envPrefix, variable, err)
+	}
+	return listener, nil
+}

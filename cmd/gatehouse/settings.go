@@ -1,0 +1,196 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+)
+
+const envPrefix = "GATEHOUSE_"
+
+// settings are all of gatehouse's settings, and the source of docs/settings.md:
+// the tag doc is the meaning that it prints.
+type settings struct {
+	ListenAddress string `env:"LISTEN_ADDRESS" envDefault:":8443" doc:"Address of the proxy: TLS, with HTTP/2 and HTTP/1.1."`
+	OpsAddress    string `env:"OPS_ADDRESS" envDefault:":8080" doc:"Address of /livez, /readyz (?verbose) and /metrics, in plain HTTP. They are never on the proxy's port: there these paths belong to the API server."`
+	TLSCertFile   string `env:"TLS_CERT_FILE" doc:"**Required.** Serving certificate, with its intermediates, as PEM. Reloaded when it changes."`
+	TLSKeyFile    string `env:"TLS_KEY_FILE" doc:"**Required.** Key of the serving certificate, as PEM. Reloaded when it changes."`
+	Kubeconfig    string `env:"KUBECONFIG" doc:"The API server, and gatehouse's own credential for it: a token, a tokenFile or a client certificate. Without it, the service account that Kubernetes mounts into the pod. Reloaded when it, or a file that it names, changes."`
+
+	OIDC oidcSettings `envPrefix:"OIDC_"`
+
+	AuthorizedParties   []string      `env:"AUTHORIZED_PARTIES" doc:"Clients that the claim azp may name besides the client id, separated by commas. * accepts any."`
+	TokenTypes          []string      `env:"TOKEN_TYPES" envDefault:"JWT" doc:"Values of the header typ that an ID token may have, separated by commas. A token without typ is always accepted. Add at+jwt to accept access tokens (RFC 9068)."`
+	JWKSOrigins         []string      `env:"JWKS_ORIGINS" doc:"Origins, such as https://keys.example.com, besides the issuer's own from which its discovery document may name its keys, separated by commas. Google's is known."`
+	JWKSRefreshInterval time.Duration `env:"JWKS_REFRESH_INTERVAL" envDefault:"5m" doc:"How often an issuer's keys are fetched again. A withdrawn key stops working within this time."`
+	JWKSMaxAge          time.Duration `env:"JWKS_MAX_AGE" envDefault:"24h" doc:"How long the last good keys are used while the issuer cannot be reached."`
+
+	TokenAuthFile        string   `env:"TOKEN_AUTH_FILE" doc:"CSV file of static tokens, token,user,uid,\"group1,group2\", as kube-apiserver's --token-auth-file. In place of a token its SHA-256 may stand, as sha256:<hex>. Reloaded when it changes."`
+	AllowedReservedNames []string `env:"ALLOWED_RESERVED_NAMES" doc:"User names and groups beginning with system: or kubeadm: that a credential may carry, in full, separated by commas."`
+
+	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" envDefault:"5s" doc:"How long to go on as before after SIGTERM, not ready, so that load balancers stop sending."`
+	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"20s" doc:"How long requests under way then have to end before they are cut off. Watches are ended at once."`
+
+	LogLevel  string `env:"LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error."`
+	LogFormat string `env:"LOG_FORMAT" envDefault:"json" doc:"json or text."`
+}
+
+// oidcSettings are one issuer, the short way: kube-apiserver's --oidc-* flags.
+type oidcSettings struct {
+	IssuerURL      string   `env:"ISSUER_URL" doc:"The exact iss of the ID tokens to accept; https. Together with the client id."`
+	ClientID       string   `env:"CLIENT_ID" doc:"The client id that the tokens' aud must hold."`
+	CAFile         string   `env:"CA_FILE" doc:"CA certificates, as PEM, that verify the issuer; the system's without it. Reloaded when it changes."`
+	UsernameClaim  string   `env:"USERNAME_CLAIM" envDefault:"sub" doc:"Claim that names the user. With email, the claim email_verified must be true if it is present."`
+	UsernamePrefix string   `env:"USERNAME_PREFIX" doc:"Put before the user name. Unset: the issuer URL and #, but nothing before email. - is no prefix."`
+	GroupsClaim    string   `env:"GROUPS_CLAIM" doc:"Claim that names the groups, a string or a list of strings. Unset: no groups."`
+	GroupsPrefix   string   `env:"GROUPS_PREFIX" doc:"Put before each group."`
+	RequiredClaims []string `env:"REQUIRED_CLAIMS" doc:"Claims, as name=value separated by commas, that must be a string of exactly this value."`
+	SigningAlgs    []string `env:"SIGNING_ALGS" envDefault:"RS256" doc:"Signing algorithms to accept, separated by commas, of RS, ES and PS with 256, 384 or 512."`
+}
+
+func (o oidcSettings) configured() bool { return o.IssuerURL != "" }
+
+// requiredClaims returns RequiredClaims as a map, and what is wrong with them.
+func (o oidcSettings) requiredClaims() (map[string]string, error) {
+	claims := make(map[string]string, len(o.RequiredClaims))
+	for _, pair := range o.RequiredClaims {
+		name, value, found := strings.Cut(pair, "=")
+		if !found || name == "" || value == "" {
+			return nil, fmt.Errorf("%q is not of the form name=value", pair)
+		}
+		if _, twice := claims[name]; twice {
+			return nil, fmt.Errorf("the claim %q is required twice", name)
+		}
+		claims[name] = value
+	}
+	return claims, nil
+}
+
+// faults collects everything that is wrong with the settings, each with the
+// variable it belongs to.
+type faults []error
+
+func (f *faults) add(variable, format string, args ...any) {
+	*f = append(*f, fmt.Errorf("%s%s: %w", envPrefix, variable, fmt.Errorf(format, args...)))
+}
+
+// addAll adds err, or each of the errors that it joins, under variable.
+func (f *faults) addAll(variable string, err error) {
+	if err == nil {
+		return
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range joined.Unwrap() {
+			f.addAll(variable, one)
+		}
+		return
+	}
+	f.add(variable, "%w", err)
+}
+
+// parseSettings reads the environment. Faults of every variable are added to f.
+func parseSettings(environ map[string]string, f *faults) settings {
+	var s settings
+	options := env.Options{Environment: environ, Prefix: envPrefix}
+	if err := env.ParseWithOptions(&s, options); err != nil {
+		addParseFaults(err, f)
+	}
+	for _, name := range slices.Sorted(maps.Keys(environ)) {
+		if fault := unknownVariable(name); fault != "" {
+			*f = append(*f, fmt.Errorf("%s: %s", name, fault))
+		}
+	}
+	s.check(f)
+	return s
+}
+
+func addParseFaults(err error, f *faults) {
+	aggregate, ok := errors.AsType[env.AggregateError](err)
+	if !ok {
+		*f = append(*f, fmt.Errorf("read the environment: %w", err))
+		return
+	}
+	for _, one := range aggregate.Errors {
+		if parse, ok := errors.AsType[env.ParseError](one); ok {
+			f.add(variableOf(parse.Name), "%w", parse.Err)
+		} else {
+			*f = append(*f, one)
+		}
+	}
+}
+
+// variableOf returns the variable, without the prefix, of a field of settings.
+func variableOf(field string) string {
+	for _, v := range variables() {
+		if v.field == field {
+			return v.name
+		}
+	}
+	return field
+}
+
+// check judges each setting by itself.
+func (s *settings) check(f *faults) {
+	for _, address := range []struct{ name, value string }{
+		{"LISTEN_ADDRESS", s.ListenAddress}, {"OPS_ADDRESS", s.OpsAddress},
+	} {
+		if _, err := net.ResolveTCPAddr("tcp", address.value); err != nil {
+			f.add(address.name, "%q is not an address like :8443 or 127.0.0.1:8443", address.value)
+		}
+	}
+	for _, duration := range []struct {
+		name  string
+		value time.Duration
+		least time.Duration
+	}{
+		{"JWKS_REFRESH_INTERVAL", s.JWKSRefreshInterval, time.Second},
+		{"JWKS_MAX_AGE", s.JWKSMaxAge, s.JWKSRefreshInterval},
+		{"SHUTDOWN_DELAY", s.ShutdownDelay, 0},
+		{"SHUTDOWN_TIMEOUT", s.ShutdownTimeout, time.Second},
+	} {
+		if duration.value < duration.least {
+			f.add(duration.name, "%s is too short: at least %s", duration.value, duration.least)
+		}
+	}
+	if _, err := s.logLevel(); err != nil {
+		f.add("LOG_LEVEL", "%q is none of debug, info, warn, error", s.LogLevel)
+	}
+	if s.LogFormat != "json" && s.LogFormat != "text" {
+		f.add("LOG_FORMAT", "%q is neither json nor text", s.LogFormat)
+	}
+	s.checkCredentials(f)
+}
+
+// checkCredentials judges the settings of OIDC and the token file together.
+func (s *settings) checkCredentials(f *faults) {
+	o := s.OIDC
+	anything := !reflect.DeepEqual(o, oidcSettings{UsernameClaim: "sub", SigningAlgs: []string{"RS256"}})
+	if anything && o.IssuerURL == "" {
+		f.add("OIDC_ISSUER_URL", "is required with any other GATEHOUSE_OIDC_ variable")
+	}
+	if anything && o.ClientID == "" {
+		f.add("OIDC_CLIENT_ID", "is required with any other GATEHOUSE_OIDC_ variable: without an audience, a token for any application would do")
+	}
+	if _, err := o.requiredClaims(); err != nil {
+		f.add("OIDC_REQUIRED_CLAIMS", "%w", err)
+	}
+	if !anything && s.TokenAuthFile == "" {
+		*f = append(*f, errors.New("no credential is accepted, so that nobody could sign in: set GATEHOUSE_OIDC_ISSUER_URL and GATEHOUSE_OIDC_CLIENT_ID, or GATEHOUSE_TOKEN_AUTH_FILE"))
+	}
+}
+
+func (s *settings) logLevel() (slog.Level, error) {
+	var level slog.Level
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel) {
+		return level, errors.New("unknown level")
+	}
+	return level, level.UnmarshalText([]byte(s.LogLevel))
+}
