@@ -10,9 +10,7 @@ package auth
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/http"
-	"slices"
 	"time"
 )
 
@@ -23,18 +21,6 @@ type User struct {
 	UID    string
 	Groups []string
 	Extra  map[string][]string
-}
-
-// Clone returns a copy that shares no memory with u, so that whoever holds it
-// may change it.
-func (u User) Clone() User {
-	u.Groups = slices.Clone(u.Groups)
-	extra := maps.Clone(u.Extra)
-	for key, values := range extra {
-		extra[key] = slices.Clone(values)
-	}
-	u.Extra = extra
-	return u
 }
 
 // Kind says which kind of credential was presented. The set is closed: it is a

@@ -125,6 +125,9 @@ func unicodeFault(s string) string {
 	if strings.ContainsFunc(s, unicode.IsControl) {
 		return "holds a control character"
 	}
+	if strings.ContainsRune(s, utf8.RuneError) {
+		return "holds U+FFFD, which stands for text that was lost"
+	}
 	if strings.TrimSpace(s) != s {
 		return "begins or ends with white space"
 	}

@@ -27,6 +27,7 @@ type Issuer struct {
 	DiscoveryFetches, KeyFetches atomic.Int64
 
 	server *http.Server
+	cert   []byte
 	mu     sync.Mutex
 	keys   []*Key
 	down   bool
@@ -49,7 +50,7 @@ func StartIssuer(ca *CA, listener net.Listener) (*Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve issuer: %w", err)
 	}
-	i := &Issuer{URL: "https://" + listener.Addr().String(), keys: []*Key{key}}
+	i := &Issuer{URL: "https://" + listener.Addr().String(), keys: []*Key{key}, cert: pair.Cert}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", i.serveDiscovery)
 	mux.HandleFunc("GET /keys", i.serveKeys)
@@ -74,6 +75,9 @@ func NewIssuer(ca *CA) (*Issuer, error) {
 	}
 	return StartIssuer(ca, listener)
 }
+
+// CertificatePEM returns the certificate that the issuer serves.
+func (i *Issuer) CertificatePEM() []byte { return i.cert }
 
 // Close ends the issuer and its connections.
 func (i *Issuer) Close() error { return i.server.Close() }

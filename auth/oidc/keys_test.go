@@ -1,0 +1,330 @@
+package oidc_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	jose "github.com/go-jose/go-jose/v4"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/auth/authtest"
+	"github.com/kube-gatehouse/gatehouse/auth/oidc"
+)
+
+const pastThePause = 11 * time.Second // between fetches on demand
+
+// Promise: a new key works at its first token, without waiting for a refresh.
+func TestNewKeyWorksAtOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	w.want(w.real.Token(nil), "")
+	w.real.Publish(newKey(t, "key-2"))
+	w.want(w.real.Token(nil), "")
+}
+
+// Promise: a withdrawn key stops working within the refresh interval.
+func TestWithdrawnKeyStopsWorking(t *testing.T) {
+	w := newWorld(t, func(c *oidc.Config, _ *authtest.Issuer) { c.RefreshInterval = 50 * time.Millisecond })
+	old := w.real.Token(nil)
+	w.want(old, "")
+	w.real.Publish(newKey(t, "key-2"))
+	// The second fetch from now began after the change.
+	for len(w.fetched) > 0 {
+		<-w.fetched
+	}
+	w.nextFetch()
+	w.nextFetch()
+	w.want(old, auth.UnknownKey)
+}
+
+// Promise: a storm of forged tokens costs the issuer nothing, or, where a key
+// id is new, one fetch in ten seconds, and valid users are not harmed.
+func TestStormOfForgedTokens(t *testing.T) {
+	w := newWorld(t, nil)
+	stranger, known := newKey(t, "forged"), newKey(t, "key-1")
+	for _, tt := range []struct {
+		name    string
+		token   func(i int) string
+		fetches int64
+	}{
+		{"known key id", func(int) string { return known.Sign(w.real.Payload(nil)) }, 0},
+		{"expired", func(int) string { return stranger.Sign(w.real.Payload(authtest.Claims{"exp": 1000})) }, 0},
+		{"other audience", func(int) string { return stranger.Sign(w.real.Payload(authtest.Claims{"aud": "x"})) }, 0},
+		{"other issuer", func(int) string { return stranger.Sign(w.real.Payload(authtest.Claims{"iss": "https://x"})) }, 0},
+		{"new key id each time", func(i int) string {
+			return stranger.SignHeader(map[string]any{"alg": "RS256", "kid": fmt.Sprint(i)}, w.real.Payload(nil))
+		}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := *w
+			w.t = t
+			keys, discoveries := w.real.KeyFetches.Load(), w.real.DiscoveryFetches.Load()
+			for i := range 100 {
+				if _, reason := w.ask(tt.token(i)); reason == "" {
+					t.Fatal("a forged token was accepted")
+				}
+			}
+			if got := w.real.KeyFetches.Load() - keys; got != tt.fetches {
+				t.Errorf("%d fetches of keys, want %d", got, tt.fetches)
+			}
+			if got := w.real.DiscoveryFetches.Load() - discoveries; got != 0 {
+				t.Errorf("%d fetches of the discovery document, want none", got)
+			}
+			w.want(w.real.Token(nil), "")
+		})
+	}
+	// The storm does not keep a new key out for longer than the pause.
+	w.real.Publish(newKey(t, "key-2"))
+	w.clock.Advance(pastThePause)
+	w.want(w.real.Token(nil), "")
+}
+
+// Promise: tokens that need a fetch at the same time share one.
+func TestFetchesAreJoined(t *testing.T) {
+	w := newWorld(t, nil)
+	w.real.Publish(newKey(t, "key-2"))
+	token := w.real.Token(nil)
+	before := w.real.KeyFetches.Load()
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() { w.want(token, "") })
+	}
+	group.Wait()
+	if got := w.real.KeyFetches.Load() - before; got != 1 {
+		t.Errorf("%d fetches, want 1", got)
+	}
+}
+
+// Promise: while the issuer is down its tokens go on working, for as long as
+// was configured and no longer.
+func TestIssuerDown(t *testing.T) {
+	w := newWorld(t, func(c *oidc.Config, _ *authtest.Issuer) { c.MaxKeyAge = time.Hour })
+	token := w.real.Token(authtest.Claims{"exp": w.clock.Now().Add(5 * time.Hour).Unix()})
+	w.real.SetDown(true)
+	w.clock.Advance(59 * time.Minute)
+	w.want(token, "")
+	w.clock.Advance(2 * time.Minute)
+	w.want(token, auth.IssuerUnavailable)
+	if w.view.Status().Ready {
+		t.Error("ready with keys that are too old")
+	}
+	w.real.SetDown(false)
+	w.clock.Advance(pastThePause)
+	w.want(token, "")
+}
+
+// Promise: the start does not wait for the issuer, and finds it when it comes.
+func TestIssuerDownAtStart(t *testing.T) {
+	w := startWorld(t, func(_ *oidc.Config, real *authtest.Issuer) { real.SetDown(true) })
+	if w.nextFetch() {
+		t.Fatal("an issuer that is down was fetched from")
+	}
+	w.want(w.real.Token(nil), auth.IssuerUnavailable)
+	if status := w.view.Status(); status.Ready || status.Err == nil {
+		t.Errorf("status %+v", status)
+	}
+	w.real.SetDown(false)
+	<-w.view.Ready()
+	w.want(w.real.Token(nil), "")
+}
+
+// Promise: a token without key id is accepted only where there is no choice.
+func TestNoKeyID(t *testing.T) {
+	w := newWorld(t, nil)
+	first := w.real.Key()
+	token := first.SignHeader(map[string]any{"alg": "RS256"}, w.real.Payload(authtest.Claims{"exp": w.clock.Now().Add(time.Hour).Unix()}))
+	w.want(token, "")
+	w.real.Publish(first, newKey(t, "key-2"))
+	w.clock.Advance(pastThePause)
+	w.want(w.real.Key().SignHeader(map[string]any{"alg": "RS256", "kid": "key-2"}, w.real.Payload(nil)), auth.BadSignature) // makes it fetch
+	w.want(token, auth.UnknownKey)
+	// A key of another kind is no choice.
+	w.real.Publish(first, newKeyOf(t, "key-3", jose.ES256))
+	w.clock.Advance(pastThePause)
+	w.want(token, "")
+}
+
+// Promise: only keys that can be trusted with a signature count.
+func TestUnfitKeys(t *testing.T) {
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encryption := newKey(t, "encryption")
+	encryption.Use = "enc"
+	wrongAlg := newKey(t, "wrong-alg")
+	for name, set := range map[string]any{
+		"weak":       map[string]any{"keys": []any{jose.JSONWebKey{Key: weak.Public(), KeyID: "key-1"}}},
+		"symmetric":  map[string]any{"keys": []any{map[string]any{"kty": "oct", "kid": "key-1", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"}}},
+		"private":    map[string]any{"keys": []any{jose.JSONWebKey{Key: weak, KeyID: "key-1"}}},
+		"encryption": map[string]any{"keys": []any{encryption.JWK()}},
+		"empty":      map[string]any{"keys": []any{}},
+		"no keys":    map[string]any{},
+		"list":       []any{},
+		"too many":   map[string]any{"keys": manyKeys(wrongAlg, 200)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := startWorld(t, func(_ *oidc.Config, real *authtest.Issuer) {
+				real.ServeKeySet(func(rw http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(rw).Encode(set) })
+			})
+			if w.nextFetch() {
+				t.Error("the key set was accepted")
+			}
+			w.want(w.real.Token(nil), auth.IssuerUnavailable)
+		})
+	}
+}
+
+func manyKeys(key *authtest.Key, n int) []any {
+	keys := make([]any, n)
+	for i := range keys {
+		keys[i] = key.JWK()
+	}
+	return keys
+}
+
+// Promise: a bad key set, however it is bad, leaves the last good one in use.
+func TestBadKeySetKeepsTheLast(t *testing.T) {
+	w := newWorld(t, nil)
+	good := w.real.Token(authtest.Claims{"exp": w.clock.Now().Add(time.Hour).Unix()})
+	stranger := newKey(t, "new")
+	for name, serve := range map[string]http.HandlerFunc{
+		"not JSON": func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, "<html>") },
+		"error":    func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "{}", http.StatusInternalServerError) },
+		"created":  func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusCreated) },
+		"too large": func(rw http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(rw, `{"keys":[],"x":%q}`, strings.Repeat("x", 2<<20))
+		},
+		"cut off": func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Length", "1000")
+			fmt.Fprint(rw, `{"keys":[`)
+		},
+		"redirect elsewhere": func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "https://localhost:1/keys", http.StatusFound)
+		},
+		"redirect for ever": func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "/keys", http.StatusFound)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := *w
+			w.t = t
+			w.real.ServeKeySet(serve)
+			w.clock.Advance(pastThePause)
+			w.want(stranger.Sign(w.real.Payload(nil)), auth.UnknownKey)
+			w.want(good, "")
+			if err := w.view.Status().Err; err == nil {
+				t.Error("the status shows no error")
+			} else if strings.Contains(err.Error(), "<html>") || len(err.Error()) > 500 {
+				t.Errorf("the error quotes the body: %.600s", err)
+			}
+		})
+	}
+}
+
+// Promise: never follows a URL that an issuer chose to another origin.
+func TestKeyOrigin(t *testing.T) {
+	elsewhere := newWorld(t, nil)
+	moved := func(doc map[string]any) { doc["jwks_uri"] = elsewhere.real.URL + "/keys" }
+	w := startWorld(t, func(_ *oidc.Config, real *authtest.Issuer) { real.EditDiscovery(moved) })
+	before := elsewhere.real.KeyFetches.Load()
+	if w.nextFetch() {
+		t.Error("keys of another origin were accepted")
+	}
+	if elsewhere.real.KeyFetches.Load() != before {
+		t.Error("another origin was asked")
+	}
+	if err := w.view.Status().Err; err == nil || !strings.Contains(err.Error(), "GATEHOUSE_JWKS_ORIGINS") {
+		t.Errorf("status %v does not say what to do", err)
+	}
+
+	allowed := newWorld(t, func(c *oidc.Config, real *authtest.Issuer) {
+		real.EditDiscovery(moved)
+		c.KeyOrigins = []string{elsewhere.real.URL}
+		roots := elsewhere.ca.Pool()
+		roots.AppendCertsFromPEM(real.CertificatePEM())
+		c.Roots = roots
+	})
+	allowed.want(elsewhere.real.Key().Sign(allowed.real.Payload(nil)), "")
+}
+
+// Promise: a discovery document that names another issuer, or keys without
+// TLS, is not believed.
+func TestDiscoveryLies(t *testing.T) {
+	for name, edit := range map[string]func(map[string]any){
+		"other issuer":     func(doc map[string]any) { doc["issuer"] = "https://elsewhere.example" },
+		"issuer and slash": func(doc map[string]any) { doc["issuer"] = doc["issuer"].(string) + "/" },
+		"no issuer":        func(doc map[string]any) { delete(doc, "issuer") },
+		"no jwks_uri":      func(doc map[string]any) { delete(doc, "jwks_uri") },
+		"http jwks_uri":    func(doc map[string]any) { doc["jwks_uri"] = "http://127.0.0.1/keys" },
+		"file jwks_uri":    func(doc map[string]any) { doc["jwks_uri"] = "file:///etc/passwd" },
+		"userinfo": func(doc map[string]any) {
+			doc["jwks_uri"] = strings.Replace(doc["jwks_uri"].(string), "//", "//a:b@", 1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := startWorld(t, func(_ *oidc.Config, real *authtest.Issuer) { real.EditDiscovery(edit) })
+			if w.nextFetch() || w.real.KeyFetches.Load() != 0 {
+				t.Error("the document was believed")
+			}
+			w.want(w.real.Token(nil), auth.IssuerUnavailable)
+		})
+	}
+}
+
+// Promise: an issuer whose certificate is not trusted is not asked for keys.
+func TestUntrustedIssuer(t *testing.T) {
+	w := startWorld(t, func(c *oidc.Config, _ *authtest.Issuer) { c.Roots = nil })
+	if w.nextFetch() {
+		t.Error("an untrusted certificate was accepted")
+	}
+}
+
+// Promise: a configuration that kube-apiserver would refuse is refused.
+func TestConfig(t *testing.T) {
+	for _, url := range []string{
+		"", "http://issuer.example", "issuer.example", "https://", "https://u:p@issuer.example",
+		"https://issuer.example?q", "https://issuer.example?", "https://issuer.example#f", "https://issuer.example#",
+	} {
+		if _, err := oidc.New(oidc.Config{URL: url, Audiences: []string{"a"}, Mapping: oidc.Flags{}.Mapping()}); err == nil {
+			t.Errorf("issuer URL %q was accepted", url)
+		}
+	}
+	for name, change := range map[string]func(*oidc.Config){
+		"no audience": func(c *oidc.Config) { c.Audiences = nil },
+		"no mapping":  func(c *oidc.Config) { c.Mapping = nil },
+		"none":        func(c *oidc.Config) { c.Algorithms = []string{"none"} },
+		"HS256":       func(c *oidc.Config) { c.Algorithms = []string{"RS256", "HS256"} },
+	} {
+		cfg := oidc.Config{URL: "https://issuer.example", Audiences: []string{"a"}, Mapping: oidc.Flags{}.Mapping()}
+		change(&cfg)
+		if _, err := oidc.New(cfg); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}
+
+// Promise: what the operator adds to the accepted parties and types, and no
+// more, is accepted.
+func TestPartiesAndTypes(t *testing.T) {
+	w := newWorld(t, func(c *oidc.Config, _ *authtest.Issuer) {
+		c.AuthorizedParties = []string{"cli"}
+		c.TokenTypes = []string{"JWT", "at+jwt"}
+	})
+	w.want(w.real.Token(authtest.Claims{"azp": "cli"}), "")
+	w.want(w.real.Token(authtest.Claims{"azp": "other"}), auth.WrongParty)
+	typed := func(typ string) string {
+		return w.real.Key().SignHeader(map[string]any{"alg": "RS256", "kid": "key-1", "typ": typ}, w.real.Payload(nil))
+	}
+	w.want(typed("at+jwt"), "")
+	w.want(typed("logout+jwt"), auth.WrongTokenType)
+
+	w = newWorld(t, func(c *oidc.Config, _ *authtest.Issuer) { c.AuthorizedParties = []string{"*"} })
+	w.want(w.real.Token(authtest.Claims{"azp": "anything"}), "")
+}
