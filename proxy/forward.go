@@ -101,9 +101,13 @@ func cleanResponse(h http.Header) {
 // upstreamFailed answers a request for which no answer came.
 func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 	if r.Context().Err() != nil {
-		x.aborted = true
-		x.writer.status = statusClientGone // nobody reads an answer
-		return
+		if p.drain.Err() != nil {
+			p.answer(x, r, draining) // cut off by us; if the caller left, it does no harm
+			return
+		}
+		x.writer.status = statusClientGone
+		// Returning would make net/http answer 200.
+		panic(http.ErrAbortHandler)
 	}
 	x.upstreamErr = err
 	p.metrics.upstreamFailed(err)

@@ -3,6 +3,7 @@ package serve
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -18,13 +19,16 @@ type Certificate struct {
 
 // Load reads the pair of files. On an error the last good pair stays.
 func (c *Certificate) Load() error {
-	certPEM, err := os.ReadFile(c.CertFile)
-	if err != nil {
-		return fmt.Errorf("read serving certificate: %w", err)
+	certPEM, certErr := os.ReadFile(c.CertFile)
+	if certErr != nil {
+		certErr = fmt.Errorf("read serving certificate: %w", certErr)
 	}
-	keyPEM, err := os.ReadFile(c.KeyFile)
-	if err != nil {
-		return fmt.Errorf("read serving key: %w", err)
+	keyPEM, keyErr := os.ReadFile(c.KeyFile)
+	if keyErr != nil {
+		keyErr = fmt.Errorf("read serving key: %w", keyErr)
+	}
+	if err := errors.Join(certErr, keyErr); err != nil {
+		return err
 	}
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {

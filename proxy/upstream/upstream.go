@@ -169,17 +169,22 @@ func check(cfg *rest.Config) (*url.URL, error) {
 	if cfg.Insecure {
 		fault("insecure-skip-tls-verify is not accepted: put the API server's CA into certificate-authority-data")
 	}
+	// client-go reads the user of an https server alone.
+	missing := err == nil && server.Scheme == "https" && cfg.BearerToken == "" && cfg.BearerTokenFile == "" &&
+		len(cfg.CertData) == 0 && cfg.CertFile == ""
 	if cfg.ExecProvider != nil || cfg.AuthProvider != nil {
+		missing = false
 		fault("exec and auth-provider credentials are not accepted: use a service account's token (tokenFile) or a client certificate")
 	}
 	if cfg.Username != "" || cfg.Password != "" {
+		missing = false
 		fault("username and password are not accepted: use a service account's token (tokenFile) or a client certificate")
+	}
+	if missing {
+		fault("the user has no credential: give a tokenFile, a token or a client certificate")
 	}
 	if cfg.Impersonate.UserName != "" || len(cfg.Impersonate.Groups) > 0 || cfg.Impersonate.UID != "" || len(cfg.Impersonate.Extra) > 0 {
 		fault("`as` fields are not accepted: they would take the place of the caller's identity")
-	}
-	if cfg.BearerToken == "" && cfg.BearerTokenFile == "" && len(cfg.CertData) == 0 && cfg.CertFile == "" {
-		fault("the user has no credential: give a tokenFile, a token or a client certificate")
 	}
 	return server, errors.Join(faults...)
 }

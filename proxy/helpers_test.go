@@ -1,0 +1,215 @@
+package proxy_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy"
+	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
+)
+
+const ownToken = "own-canary-token"
+
+// users is a TokenAuthenticator whose tokens are the names of its users. A
+// token that names a reason is refused for it.
+type users struct{}
+
+func (users) AuthenticateToken(_ context.Context, token string) (*auth.Identity, error) {
+	for _, reason := range auth.Reasons() {
+		if token == string(reason) {
+			refusal := auth.Refuse(auth.KindOIDC, reason, "detail of "+token)
+			refusal.At = time.Now().Add(-5*time.Minute - time.Second)
+			if reason == auth.NotYetValid {
+				refusal.At = time.Now().Add(5*time.Minute + time.Second)
+			}
+			return nil, refusal
+		}
+	}
+	switch token {
+	case "unknown":
+		return nil, auth.ErrNotMine
+	case "panic":
+		panic("canary-in-panic")
+	case "broken":
+		return nil, context.DeadlineExceeded
+	case "nobody":
+		return nil, nil
+	}
+	return &auth.Identity{Kind: auth.KindTokenFile, User: auth.User{Name: strings.ReplaceAll(token, "_", " "), Groups: []string{"dev"}}}, nil
+}
+
+// gate is a proxy between a test and an upstream, on real sockets.
+type gate struct {
+	t       *testing.T
+	proxy   *proxy.Proxy
+	front   *httptest.Server
+	back    *httptest.Server
+	metrics *prometheus.Registry
+	log     *safeBuffer
+}
+
+// newGate starts a proxy in front of handler. protocol is that of the upstream:
+// 1 or 2.
+func newGate(t *testing.T, protocol int, handler http.HandlerFunc) *gate {
+	t.Helper()
+	g := &gate{t: t, metrics: prometheus.NewRegistry(), log: &safeBuffer{}}
+	g.back = httptest.NewUnstartedServer(handler)
+	g.back.EnableHTTP2 = protocol == 2
+	g.back.StartTLS()
+	t.Cleanup(g.back.Close)
+
+	target, err := upstream.Load(kubeconfig(t, g.back))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(target.Close)
+	g.proxy, err = proxy.New(proxy.Config{
+		Target:        func() *upstream.Target { return target },
+		Authenticator: auth.Bearer(users{}),
+		Metrics:       g.metrics,
+		Log:           slog.New(slog.NewJSONHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.front = httptest.NewUnstartedServer(g.proxy)
+	g.front.EnableHTTP2 = true
+	g.front.StartTLS()
+	t.Cleanup(g.front.Close)
+	return g
+}
+
+// kubeconfig writes one for back, with a token that must never be seen.
+func kubeconfig(t *testing.T, back *httptest.Server) string {
+	t.Helper()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: back.Certificate().Raw})
+	content, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Config", "current-context": "c",
+		"clusters": []any{map[string]any{"name": "c", "cluster": map[string]any{"server": back.URL, "certificate-authority-data": ca}}},
+		"users":    []any{map[string]any{"name": "u", "user": map[string]any{"token": ownToken}}},
+		"contexts": []any{map[string]any{"name": "c", "context": map[string]any{"cluster": "c", "user": "u"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// client returns a client of HTTP version 1 or 2 with its own connections.
+func (g *gate) client(protocol int) *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(protocol == 1)
+	protocols.SetHTTP2(protocol == 2)
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: g.front.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs},
+		Protocols:       protocols,
+	}
+	g.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// request makes a request to the gate as user; "" sends no credential.
+func (g *gate) request(method, path, user string) *http.Request {
+	g.t.Helper()
+	r, err := http.NewRequestWithContext(g.t.Context(), method, g.front.URL+path, nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if user != "" {
+		r.Header.Set("Authorization", "Bearer "+user)
+	}
+	return r
+}
+
+// bothProtocols runs a test for each pair of client and upstream protocol.
+func bothProtocols(t *testing.T, run func(t *testing.T, client, upstream int)) {
+	t.Helper()
+	for _, client := range []int{1, 2} {
+		for _, upstream := range []int{1, 2} {
+			t.Run(fmt.Sprintf("HTTP%d to HTTP%d", client, upstream), func(t *testing.T) { run(t, client, upstream) })
+		}
+	}
+}
+
+// requestLines returns the log lines of requests that ended.
+func (g *gate) requestLines() []map[string]any {
+	var lines []map[string]any
+	for line := range bytes.Lines(g.log.Bytes()) {
+		var entry map[string]any
+		if err := json.Unmarshal(line, &entry); err != nil {
+			g.t.Errorf("log line %q: %v", line, err)
+		}
+		if entry["msg"] == "request" {
+			lines = append(lines, entry)
+		}
+	}
+	return lines
+}
+
+// count returns the value of a counter or the number of a histogram's
+// observations, summed over the series that have all of labels.
+func (g *gate) count(name string, labels map[string]string) float64 {
+	g.t.Helper()
+	families, err := g.metrics.Gather()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	sum := 0.0
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+	series:
+		for _, series := range family.GetMetric() {
+			have := map[string]string{}
+			for _, pair := range series.GetLabel() {
+				have[pair.GetName()] = pair.GetValue()
+			}
+			for key, value := range labels {
+				if have[key] != value {
+					continue series
+				}
+			}
+			sum += series.GetCounter().GetValue() + series.GetGauge().GetValue() + float64(series.GetHistogram().GetSampleCount())
+		}
+	}
+	return sum
+}
+
+// safeBuffer is a bytes.Buffer that goroutines may share.
+type safeBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *safeBuffer) Bytes() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return bytes.Clone(b.buffer.Bytes())
+}
