@@ -78,9 +78,10 @@ func wireFault(u *User) string {
 			return "the uid " + fault
 		}
 	}
-	for _, group := range u.Groups {
+	for i, group := range u.Groups {
 		if fault := valueFault(group); fault != "" {
-			return fmt.Sprintf("the group %q %s", group, fault)
+			// Not quoted: in a broken file it may be part of a token.
+			return fmt.Sprintf("group %d of %d %s", i+1, len(u.Groups), fault)
 		}
 	}
 	for key, values := range u.Extra {

@@ -55,7 +55,7 @@ func newClient(roots *x509.CertPool) *http.Client {
 				return errors.New("too many redirects")
 			}
 			if origin(req.URL) != origin(via[0].URL) {
-				return fmt.Errorf("redirect to another origin, %s, not followed", origin(req.URL))
+				return fmt.Errorf("redirect to another origin, %.200s, not followed", origin(req.URL))
 			}
 			return nil
 		},
@@ -102,7 +102,7 @@ func (i *Issuer) discover(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("discovery: %w", err)
 	}
 	if doc.Issuer != i.url {
-		return "", fmt.Errorf("discovery: the document names the issuer %q, not %q", doc.Issuer, i.url)
+		return "", fmt.Errorf("discovery: the document names the issuer %.200q, not %q", doc.Issuer, i.url)
 	}
 	if err := i.acceptKeysURL(doc.JWKSURI); err != nil {
 		return "", fmt.Errorf("discovery: %w", err)
@@ -115,7 +115,7 @@ func (i *Issuer) discover(ctx context.Context) (string, error) {
 func (i *Issuer) acceptKeysURL(raw string) error {
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return fmt.Errorf("jwks_uri %q is not an https URL", raw)
+		return fmt.Errorf("jwks_uri %.200q is not an https URL", raw)
 	}
 	issuer, err := url.Parse(i.url)
 	if err != nil {
@@ -125,13 +125,17 @@ func (i *Issuer) acceptKeysURL(raw string) error {
 	case to == origin(issuer), slices.Contains(i.cfg.KeyOrigins, to):
 	case i.url == googleIssuer && to == googleKeyHost:
 	default:
-		return fmt.Errorf("jwks_uri is on another origin, %s: add it to GATEHOUSE_JWKS_ORIGINS if you trust it", to)
+		return fmt.Errorf("jwks_uri is on another origin, %.200s: add it to GATEHOUSE_JWKS_ORIGINS if you trust it", to)
 	}
 	return nil
 }
 
+// errNoKeys says that an issuer publishes a key set in which no key can verify
+// a signature: nothing that it ever signed is good any more.
+var errNoKeys = errors.New("keys: the key set has no key that could verify a signature")
+
 // fetchKeys reads the key set (RFC 7517 section 5) and keeps the keys that can
-// verify a signature.
+// verify a signature. With errNoKeys the list is empty, but not nil.
 func (i *Issuer) fetchKeys(ctx context.Context, from string) ([]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []josejson.RawMessage `json:"keys"`
@@ -139,10 +143,13 @@ func (i *Issuer) fetchKeys(ctx context.Context, from string) ([]jose.JSONWebKey,
 	if err := getJSON(ctx, i.client, from, &set); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
+	if set.Keys == nil {
+		return nil, errors.New("keys: the document has no key set")
+	}
 	if len(set.Keys) > maxKeys {
 		return nil, fmt.Errorf("keys: %d keys, the limit is %d", len(set.Keys), maxKeys)
 	}
-	var keys []jose.JSONWebKey
+	keys := []jose.JSONWebKey{}
 	for _, raw := range set.Keys {
 		var key jose.JSONWebKey
 		// A key of a kind unknown here is ignored (RFC 7517 section 5).
@@ -151,7 +158,7 @@ func (i *Issuer) fetchKeys(ctx context.Context, from string) ([]jose.JSONWebKey,
 		}
 	}
 	if len(keys) == 0 {
-		return nil, errors.New("keys: the key set has no key that could verify a signature")
+		return keys, errNoKeys
 	}
 	return keys, nil
 }

@@ -2,9 +2,9 @@
 // name?
 //
 // A token is verified by go-oidc and go-jose with keys that this package
-// fetches itself ([Issuer.Run]), because a forged token must not be able to
-// cause a fetch, a withdrawn key must stop working, and an issuer that is down
-// must not lock out the people whose tokens are good.
+// fetches itself ([Issuer.Run]), because forged tokens must not be able to make
+// it ask the issuer again and again, a withdrawn key must stop working, and an
+// issuer that is down must not lock out the people whose tokens are good.
 //
 // Whatever the token says is told apart in two halves: before its signature is
 // verified, every fault gives the caller the same answer; afterwards the
@@ -175,20 +175,28 @@ func (i *Issuer) Status() Status {
 	return Status{Ready: count > 0, Keys: count, Fetched: fetched, Err: err}
 }
 
+// fetch returns the issuer's keys, nil if they could not be read. Where
+// discovery fails, the keys are read from where they were: a withdrawn key stops
+// working all the same. The error may stand beside keys.
 func (i *Issuer) fetch(ctx context.Context, rediscover bool) ([]jose.JSONWebKey, error) {
 	i.mu.Lock()
 	from := i.keysURL
 	i.mu.Unlock()
+	var discoveryErr error
 	if rediscover || from == "" {
-		var err error
-		if from, err = i.discover(ctx); err != nil {
-			return nil, err
+		var found string
+		if found, discoveryErr = i.discover(ctx); discoveryErr == nil {
+			from = found
+			i.mu.Lock()
+			i.keysURL = from
+			i.mu.Unlock()
 		}
-		i.mu.Lock()
-		i.keysURL = from
-		i.mu.Unlock()
 	}
-	return i.fetchKeys(ctx, from)
+	if from == "" {
+		return nil, discoveryErr
+	}
+	keys, err := i.fetchKeys(ctx, from)
+	return keys, errors.Join(discoveryErr, err)
 }
 
 // verify returns whom t names.

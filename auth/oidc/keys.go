@@ -22,6 +22,8 @@ import (
 // A fetch that fails leaves the last good keys in use until they are older
 // than maxAge.
 type keyRing struct {
+	// fetch returns nil if no keys could be read; an error may stand beside
+	// keys, and beside the empty list of an issuer that withdrew them all.
 	fetch   func(ctx context.Context, rediscover bool) ([]jose.JSONWebKey, error)
 	refresh time.Duration
 	maxAge  time.Duration
@@ -53,6 +55,7 @@ const (
 	firstRetry    = 250 * time.Millisecond
 	lastRetry     = 10 * time.Second
 	onDemandPause = 10 * time.Second
+	onDemandWait  = 2 * time.Second
 )
 
 // run keeps the keys fresh until ctx ends.
@@ -103,6 +106,9 @@ func (k *keyRing) demand(ctx context.Context) bool {
 		k.onDemand = now
 	}
 	k.mu.Unlock()
+	// A slow issuer may not hold a request, which anybody can send, for long.
+	ctx, cancel := context.WithTimeout(ctx, onDemandWait)
+	defer cancel()
 	// An error is already logged by run, or will be at the next refresh.
 	_ = k.update(ctx, false)
 	return k.current.Load() != before
@@ -130,9 +136,11 @@ func (k *keyRing) update(ctx context.Context, rediscover bool) error {
 func (k *keyRing) fly(ctx context.Context, f *flight, rediscover bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*fetchTimeout)
 	defer cancel()
-	keys, err := k.fetch(ctx, rediscover)
-	if err == nil {
+	keys, err := k.fetchSafely(ctx, rediscover)
+	if keys != nil {
 		k.current.Store(&keySnapshot{keys: keys, fetched: k.now()})
+	}
+	if len(keys) > 0 {
 		k.first.Do(func() { close(k.ready) })
 	}
 	k.onFetch(err == nil)
@@ -140,6 +148,16 @@ func (k *keyRing) fly(ctx context.Context, f *flight, rediscover bool) {
 	f.err, k.lastErr, k.flight = err, err, nil
 	k.mu.Unlock()
 	close(f.done)
+}
+
+// fetchSafely keeps whatever an issuer may send from ending the process.
+func (k *keyRing) fetchSafely(ctx context.Context, rediscover bool) (keys []jose.JSONWebKey, err error) {
+	defer func() {
+		if recover() != nil {
+			keys, err = nil, errors.New("keys: what the issuer sent could not be read")
+		}
+	}()
+	return k.fetch(ctx, rediscover)
 }
 
 // status says whether keys are at hand, and what the last fetch met.

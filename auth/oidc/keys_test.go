@@ -43,6 +43,65 @@ func TestWithdrawnKeyStopsWorking(t *testing.T) {
 	w.want(old, auth.UnknownKey)
 }
 
+// refetch makes the issuer's keys be asked for, as an unknown key id does.
+func (w *world) refetch() {
+	w.t.Helper()
+	w.clock.Advance(pastThePause)
+	w.ask(newKey(w.t, "unknown").Sign(w.real.Payload(nil)))
+}
+
+// Promise: an issuer that withdraws all its keys is obeyed, unlike one that
+// cannot be read.
+func TestAllKeysWithdrawn(t *testing.T) {
+	for name, set := range map[string]string{
+		"empty":       `{"keys":[]}`,
+		"other kinds": `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			token := w.real.Token(authtest.Claims{"exp": w.clock.Now().Add(time.Hour).Unix()})
+			w.want(token, "")
+			w.real.ServeKeySet(func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, set) })
+			w.refetch()
+			w.want(token, auth.IssuerUnavailable)
+			if status := w.view.Status(); status.Ready || status.Err == nil {
+				t.Errorf("status %+v", status)
+			}
+			w.real.ServeKeySet(nil)
+			w.clock.Advance(pastThePause)
+			w.want(token, "")
+		})
+	}
+}
+
+// Promise: a key is withdrawn even while the discovery document is broken.
+func TestWithdrawnWhileDiscoveryFails(t *testing.T) {
+	w := newWorld(t, func(c *oidc.Config, _ *authtest.Issuer) { c.RefreshInterval = 50 * time.Millisecond })
+	old := w.real.Token(nil)
+	w.real.EditDiscovery(func(doc map[string]any) { doc["issuer"] = "https://elsewhere.example" })
+	w.real.Publish(newKey(t, "key-2"))
+	for w.nextFetch() { // until one that saw the broken document
+	}
+	w.want(old, auth.UnknownKey)
+	w.want(w.real.Token(nil), "")
+	if w.view.Status().Err == nil {
+		t.Error("the status does not show the broken document")
+	}
+}
+
+// Promise: a slow issuer does not hold the requests of strangers for long.
+func TestSlowIssuerHoldsNobody(t *testing.T) {
+	w := newWorld(t, nil)
+	release := make(chan struct{})
+	w.real.ServeKeySet(func(http.ResponseWriter, *http.Request) { <-release })
+	defer close(release)
+	began := time.Now()
+	w.refetch()
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("held for %s", took)
+	}
+}
+
 // Promise: a storm of forged tokens costs the issuer nothing, or, where a key
 // id is new, one fetch in ten seconds, and valid users are not harmed.
 func TestStormOfForgedTokens(t *testing.T) {
@@ -165,6 +224,7 @@ func TestUnfitKeys(t *testing.T) {
 		"private":    map[string]any{"keys": []any{jose.JSONWebKey{Key: weak, KeyID: "key-1"}}},
 		"encryption": map[string]any{"keys": []any{encryption.JWK()}},
 		"empty":      map[string]any{"keys": []any{}},
+		"null":       map[string]any{"keys": nil},
 		"no keys":    map[string]any{},
 		"list":       []any{},
 		"too many":   map[string]any{"keys": manyKeys(wrongAlg, 200)},

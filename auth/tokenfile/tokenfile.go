@@ -136,10 +136,10 @@ func (p *parser) row(line int, record []string) {
 
 // tokenDigest returns the SHA-256 that a token column stands for.
 func tokenDigest(column string) (digest [sha256.Size]byte, err error) {
-	if hexDigits, ok := strings.CutPrefix(column, hashPrefix); ok {
-		sum, err := hex.DecodeString(hexDigits)
-		if err != nil || len(sum) != sha256.Size {
-			return digest, fmt.Errorf("%s must be followed by the 64 hex digits of a token's SHA-256", hashPrefix)
+	if len(column) >= len(hashPrefix) && strings.EqualFold(column[:len(hashPrefix)], hashPrefix) {
+		sum, err := hex.DecodeString(column[len(hashPrefix):])
+		if err != nil || len(sum) != sha256.Size || !strings.HasPrefix(column, hashPrefix) {
+			return digest, fmt.Errorf("%s, in lower case, must be followed by the 64 hex digits of a token's SHA-256", hashPrefix)
 		}
 		return [sha256.Size]byte(sum), nil
 	}

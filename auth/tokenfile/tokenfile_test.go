@@ -61,17 +61,19 @@ func TestParseBad(t *testing.T) {
 		{"every fault at once", "canary1\n,alice,1\ncanary2,,1\n", []string{"line 1: 1 columns", "line 2: the token is empty", "line 3: the user name is empty"}},
 		{"same token twice", "canary1,alice,1\ncanary2,carol,3\ncanary1,bob,2\n", []string{"line 3: the same token stands on line 1"}},
 		{"token and its hash", "canary1,alice,1\n" + fmt.Sprintf("sha256:%x", sha256.Sum256([]byte("canary1"))) + ",bob,2\n", []string{"line 2: the same token stands on line 1"}},
-		{"untrimmed group", "canary1,alice,1,\"dev, ops\"\n", []string{`line 1: the group " ops" begins or ends with white space`}},
-		{"empty group", "canary1,alice,1,\"dev,,ops\"\n", []string{`line 1: the group "" is empty`}},
+		{"untrimmed group", "canary1,alice,1,\"dev, ops\"\n", []string{"line 1: group 2 of 2 begins or ends with white space"}},
+		{"empty group", "canary1,alice,1,\"dev,,ops\"\n", []string{"line 1: group 2 of 3 is empty"}},
 		{"untrimmed user", "canary1, alice,1\n", []string{"line 1: the user name begins or ends with white space"}},
 		{"reserved group", "canary1,alice,1,system:masters\n", []string{`line 1: the group "system:masters" is reserved`, "GATEHOUSE_ALLOWED_RESERVED_NAMES"}},
 		{"token with a space", "canary 1,alice,1\n", []string{"line 1: the token holds white space"}},
-		{"bad hash", "sha256:canary1,alice,1\n", []string{"line 1: sha256: must be followed by the 64 hex digits"}},
+		{"bad hash", "sha256:canary1,alice,1\n", []string{"line 1: sha256:, in lower case, must be followed by the 64 hex digits"}},
 		{"no newline at the end", "canary1,alice,1\ncanary2,bob,2,dev", []string{"line 2: the last line does not end in a newline"}},
 		{"byte order mark", "\xef\xbb\xbfcanary1,alice,1\n", []string{"line 1: the file begins with a byte order mark"}},
 		{"bare quote", "canary1,al\"ice,1\n", []string{"line 1: bare \""}},
 		{"open quote", "canary1,alice,1\ncanary2,bob,2,\"dev\n", []string{"line 2", "\""}},
-		{"line of a row after a quoted newline", "canary1,alice,1,\"a\nb\"\ncanary2\n", []string{"line 1: the group", "line 3: 1 columns"}},
+		{"line of a row after a quoted newline", "canary1,alice,1,\"a\nb\"\ncanary2\n", []string{"line 1: group 1 of 1 holds a control character", "line 3: 1 columns"}},
+		{"lost quote", "canary1,alice,1,\"dev\ncanary2,bob,2,ops\"\n", []string{"line 1: group 1 of 4 holds a control character"}},
+		{"hash with upper case prefix", fmt.Sprintf("SHA256:%x,alice,1\n", sha256.Sum256([]byte("canary1"))), []string{"line 1: sha256:, in lower case"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := tokenfile.Parse([]byte(tt.content), auth.NamePolicy{})
