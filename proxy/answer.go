@@ -28,6 +28,7 @@ var (
 	badTarget      = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "The request target must be a path on this server."}
 	badUpgrade     = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "Only upgrades to websocket and SPDY/3.1 are passed on."}
 	badExpectation = answer{code: 417, reason: metav1.StatusReasonBadRequest, message: "Only the expectation 100-continue is understood."}
+	badBody        = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "The request's body cannot be read."}
 	badMethod      = answer{code: 405, reason: metav1.StatusReasonMethodNotAllowed, message: "This method is not passed on to the API server."}
 	noImpersonate  = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Acting as another user (--as) is not offered here: leave the Impersonate headers out."}
 	draining       = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse is shutting down: try again.", retryAfter: 1}
@@ -108,10 +109,20 @@ func roundDuration(d time.Duration) string {
 	return "1 second"
 }
 
+// unwantedBody is how long the rest of a refused request may take.
+const unwantedBody = time.Second
+
 // write sends a as a metav1.Status, and again as a Warning: kubectl drops the
 // body of an error while it discovers the API, and prints warnings.
 func (a answer) write(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		// Else net/http would wait, without an end, for a body that nobody
+		// wants before it sends the answer.
+		h.Set("Connection", "close")
+		// Not every writer has deadlines; the answer is right without one too.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unwantedBody))
+	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-cache, private")
 	h.Set("X-Content-Type-Options", "nosniff")

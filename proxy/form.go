@@ -31,6 +31,9 @@ func checkForm(r *http.Request) (protocol string, fault *answer) {
 	// the same one: a form that Go would write in another way is refused, and
 	// so are absolute-form, which carries a host of its own, and `*`.
 	path, _, _ := strings.Cut(r.RequestURI, "?")
+	if strings.ContainsFunc(r.RequestURI, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
+		return "", &badTarget // HTTP/2 lets through what would end a request line
+	}
 	if !strings.HasPrefix(path, "/") || r.URL.Host != "" || r.URL.Opaque != "" || r.URL.EscapedPath() != path {
 		return "", &badTarget
 	}
@@ -38,6 +41,24 @@ func checkForm(r *http.Request) (protocol string, fault *answer) {
 		return "", &badExpectation
 	}
 	return upgradeProtocol(r)
+}
+
+// equalASCIIFold is strings.EqualFold without the letters beyond ASCII that fold
+// into it: no other server takes those for the same.
+func equalASCIIFold(s, ascii string) bool {
+	return len(s) == len(ascii) && strings.EqualFold(s, ascii)
+}
+
+// hasDotSegment reports whether a path, decoded, has a segment that some server
+// takes for "here" or "one up". Behind an API server whose URL has a path of its
+// own, such a path would lead to what stands beside it.
+func hasDotSegment(path string) bool {
+	for segment := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == '\\' }) {
+		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 // upgradeProtocol returns the protocol that r upgrades to. An Upgrade header
@@ -52,9 +73,9 @@ func upgradeProtocol(r *http.Request) (string, *answer) {
 	switch {
 	case len(values) > 1:
 		return "", &badUpgrade
-	case strings.EqualFold(values[0], webSocket):
+	case equalASCIIFold(values[0], webSocket):
 		protocol = webSocket
-	case strings.EqualFold(values[0], spdy):
+	case equalASCIIFold(values[0], spdy):
 		protocol = spdy
 	default:
 		return "", &badUpgrade

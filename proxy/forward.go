@@ -19,9 +19,8 @@ import (
 // forward sends r to target with exactly this header, and streams the answer
 // back. Nothing in it decides anything about the caller.
 func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, header http.Header) {
-	upgrade := header["Upgrade"] != nil
 	transport := target.Requests
-	if upgrade {
+	if header["Upgrade"] != nil {
 		transport = target.Upgrades
 	}
 	reverse := httputil.ReverseProxy{
@@ -36,12 +35,13 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 		},
 		ModifyResponse: func(resp *http.Response) error {
 			x.answered = p.cfg.Now()
-			if err := checkResponse(resp, upgrade); err != nil {
+			if err := checkResponse(resp, header.Get("Upgrade")); err != nil {
 				return err
 			}
 			cleanResponse(resp.Header)
+			x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
 			if x.kind.watch {
-				resp.Body = newEndableBody(p.drain, resp.Body)
+				resp.Body = endWith(p.drain, resp.Body)
 			}
 			if resp.StatusCode == http.StatusSwitchingProtocols {
 				x.writer.status = resp.StatusCode // the connection is taken over, and writes it itself
@@ -51,6 +51,10 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
 			p.upstreamFailed(x, r, err)
 		},
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		body := &watchedBody{ReadCloser: r.Body}
+		r.Body, x.body = body, body
 	}
 	x.forwarded = p.cfg.Now()
 	reverse.ServeHTTP(&x.writer, r)
@@ -70,17 +74,21 @@ func outgoingURL(in, target *url.URL) *url.URL {
 
 var (
 	errOwnCredential = errors.New("the API server answered 401: it does not accept gatehouse's own credential")
-	errUnaskedSwitch = errors.New("the API server switched protocols without being asked")
+	errUnaskedSwitch = errors.New("the API server switched to a protocol that was not asked for")
+	errRedirected    = errors.New("the API server answered an upgrade with a redirect")
 )
 
 // checkResponse refuses answers that would tell the caller something untrue, or
 // open a raw connection that nobody asked for.
-func checkResponse(resp *http.Response, upgrade bool) error {
+// protocol is the one that was asked for, or empty.
+func checkResponse(resp *http.Response, protocol string) error {
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
 		return errOwnCredential
-	case resp.StatusCode == http.StatusSwitchingProtocols && !upgrade:
+	case resp.StatusCode == http.StatusSwitchingProtocols && (protocol == "" || !strings.EqualFold(resp.Header.Get("Upgrade"), protocol)):
 		return errUnaskedSwitch
+	case resp.StatusCode >= 300 && resp.StatusCode < 400 && protocol != "":
+		return errRedirected
 	}
 	return nil
 }
@@ -108,6 +116,10 @@ func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 		x.writer.status = statusClientGone
 		// Returning would make net/http answer 200.
 		panic(http.ErrAbortHandler)
+	}
+	if x.body != nil && x.body.broken.Load() {
+		p.answer(x, r, badBody) // not the API server's fault
+		return
 	}
 	x.upstreamErr = err
 	p.metrics.upstreamFailed(err)
@@ -142,7 +154,9 @@ type endableBody struct {
 	stop  func() bool
 }
 
-func newEndableBody(ctx context.Context, body io.ReadCloser) *endableBody {
+// endWith returns body, ending with ctx. A connection that can be written to,
+// as a watch over WebSocket has it, stays one.
+func endWith(ctx context.Context, body io.ReadCloser) io.ReadCloser {
 	b := &endableBody{ReadCloser: body}
 	b.stop = context.AfterFunc(ctx, func() {
 		b.ended.Store(true)
@@ -150,6 +164,12 @@ func newEndableBody(ctx context.Context, body io.ReadCloser) *endableBody {
 		// is an end of file.
 		_ = b.ReadCloser.Close()
 	})
+	if w, ok := body.(io.Writer); ok {
+		return struct {
+			*endableBody
+			io.Writer
+		}{b, w}
+	}
 	return b
 }
 
@@ -164,6 +184,20 @@ func (b *endableBody) Read(p []byte) (int, error) {
 func (b *endableBody) Close() error {
 	b.stop()
 	return b.ReadCloser.Close()
+}
+
+// watchedBody is a request body that remembers whether it could be read.
+type watchedBody struct {
+	io.ReadCloser
+	broken atomic.Bool
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, http.ErrBodyReadAfterClose) {
+		b.broken.Store(true)
+	}
+	return n, err
 }
 
 // bufferPool lends the buffers that answers are copied through.

@@ -68,13 +68,19 @@ type gate struct {
 // 1 or 2.
 func newGate(t *testing.T, protocol int, handler http.HandlerFunc) *gate {
 	t.Helper()
+	return newGateAt(t, protocol, "", handler)
+}
+
+// newGateAt is newGate with an upstream whose URL has a path.
+func newGateAt(t *testing.T, protocol int, path string, handler http.HandlerFunc) *gate {
+	t.Helper()
 	g := &gate{t: t, metrics: prometheus.NewRegistry(), log: &safeBuffer{}}
 	g.back = httptest.NewUnstartedServer(handler)
 	g.back.EnableHTTP2 = protocol == 2
 	g.back.StartTLS()
 	t.Cleanup(g.back.Close)
 
-	target, err := upstream.Load(kubeconfig(t, g.back))
+	target, err := upstream.Load(kubeconfig(t, g.back, path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,12 +102,12 @@ func newGate(t *testing.T, protocol int, handler http.HandlerFunc) *gate {
 }
 
 // kubeconfig writes one for back, with a token that must never be seen.
-func kubeconfig(t *testing.T, back *httptest.Server) string {
+func kubeconfig(t *testing.T, back *httptest.Server, path string) string {
 	t.Helper()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: back.Certificate().Raw})
 	content, err := json.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Config", "current-context": "c",
-		"clusters": []any{map[string]any{"name": "c", "cluster": map[string]any{"server": back.URL, "certificate-authority-data": ca}}},
+		"clusters": []any{map[string]any{"name": "c", "cluster": map[string]any{"server": back.URL + path, "certificate-authority-data": ca}}},
 		"users":    []any{map[string]any{"name": "u", "user": map[string]any{"token": ownToken}}},
 		"contexts": []any{map[string]any{"name": "c", "context": map[string]any{"cluster": "c", "user": "u"}}},
 	})

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"net/http"
+	"net/url"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -35,11 +37,16 @@ func newRequestKinds() requestKinds {
 	}
 }
 
+// of never looks at more of the query than whether it asks for a watch: the
+// resolver would parse all of it, at a stranger's expense, and log it.
 func (k requestKinds) of(r *http.Request) requestKind {
 	kind := requestKind{verb: "other"}
-	info, err := k.resolver.NewRequestInfo(r)
+	info, err := k.resolver.NewRequestInfo(&http.Request{Method: r.Method, URL: &url.URL{Path: r.URL.Path}})
 	if err != nil {
 		return kind
+	}
+	if info.Verb == "list" && asksForWatch(r.URL.RawQuery) {
+		info.Verb = "watch"
 	}
 	kind.info = info
 	switch {
@@ -50,4 +57,16 @@ func (k requestKinds) of(r *http.Request) requestKind {
 	}
 	kind.watch = info.Verb == "watch"
 	return kind
+}
+
+// asksForWatch reads the parameter watch as kube-apiserver does (apimachinery
+// v0.37, pkg/runtime, Convert_Slice_string_To_bool): the first one counts, and
+// means yes unless it is false or 0.
+func asksForWatch(query string) bool {
+	for pair := range strings.SplitSeq(query, "&") {
+		if name, value, _ := strings.Cut(pair, "="); name == "watch" {
+			return !strings.EqualFold(value, "false") && value != "0"
+		}
+	}
+	return false
 }

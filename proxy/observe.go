@@ -21,6 +21,7 @@ type exchange struct {
 
 	identity    *auth.Identity // who asked; nil if refused
 	refusal     *auth.Refusal  // why not
+	body        *watchedBody   // the request's; nil if it has none
 	upstreamErr error
 	own         bool // the answer is gatehouse's own
 	aborted     bool // the answer was cut off
@@ -37,9 +38,14 @@ type recorder struct {
 // Unwrap serves http.ResponseController.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// WriteHeader notes the final status; informational ones go by.
+// WriteHeader notes the status. Informational answers of the API server end
+// here: they are not checked and cleaned as the final one is, and a 101 among
+// them would be believed by the next hop.
 func (w *recorder) WriteHeader(code int) {
-	if code >= 200 && w.status == 0 {
+	if code < 200 {
+		return
+	}
+	if w.status == 0 {
 		w.status = code
 	}
 	w.ResponseWriter.WriteHeader(code)

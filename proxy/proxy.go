@@ -102,14 +102,14 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id:     uuid.NewString(),
 		start:  p.cfg.Now(),
 		client: clientAddress(r),
-		kind:   p.kinds.of(r),
 		writer: recorder{ResponseWriter: w},
 	}
 	w.Header().Set("Audit-Id", x.id)
+	defer p.finish(x, r)
+	x.kind = p.kinds.of(r)
 	inFlight := p.metrics.inFlight(x.kind)
 	inFlight.Inc()
 	defer inFlight.Dec()
-	defer p.finish(x, r)
 	p.serve(x, r)
 }
 
@@ -135,6 +135,10 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		return
 	}
 	target := p.cfg.Target()
+	if target.HasPath() && hasDotSegment(r.URL.Path) {
+		p.answer(x, r, badTarget)
+		return
+	}
 	header, err := impersonate.Header(impersonate.Request{
 		In: r.Header, Upgrade: protocol, User: &identity.User,
 		Authorization: target.Authorization(), AuditID: x.id, ClientAddress: x.client,

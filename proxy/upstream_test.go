@@ -2,7 +2,6 @@ package proxy_test
 
 import (
 	"bufio"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -90,7 +89,7 @@ func TestCutAnswer(t *testing.T) {
 // Promise: an API server's redirect is passed on, and not followed.
 func TestRedirectIsNotFollowed(t *testing.T) {
 	requests := 0
-	g := newGate(t, 2, func(w http.ResponseWriter, r *http.Request) {
+	g := newGate(t, 1, func(w http.ResponseWriter, r *http.Request) {
 		requests++
 		http.Redirect(w, r, "https://elsewhere.example/", http.StatusFound)
 	})
@@ -104,6 +103,9 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	if resp.StatusCode != http.StatusFound || requests != 1 {
 		t.Errorf("status %d after %d requests", resp.StatusCode, requests)
 	}
+	// A client that upgrades expects a stream, and would follow it elsewhere.
+	upgrade, _, _ := g.upgrade(http.MethodGet, "websocket")
+	wantOwnAnswer(t, upgrade, http.StatusBadGateway, "failed before an answer came")
 }
 
 // echo switches to protocol, greets, and sends back what it gets.
@@ -122,14 +124,8 @@ func echo(protocol string) http.HandlerFunc {
 // upgrade sends a raw upgrade request, and returns the answer and what follows.
 func (g *gate) upgrade(method, protocol string) (*http.Response, net.Conn, *bufio.Reader) {
 	g.t.Helper()
-	roots := g.front.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	conn, err := tls.Dial("tcp", g.front.Listener.Addr().String(), &tls.Config{RootCAs: roots})
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.t.Cleanup(func() { conn.Close() })
+	conn, reader := g.dial()
 	fmt.Fprintf(conn, "%s /api/v1/namespaces/d/pods/p/exec HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", method, protocol)
-	reader := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(reader, nil)
 	if err != nil {
 		g.t.Fatal(err)
@@ -211,5 +207,39 @@ func TestUnaskedSwitch(t *testing.T) {
 		}
 		wantOwnAnswer(t, plain, http.StatusBadGateway, "failed before an answer came")
 		plain.Body.Close()
+	}
+}
+
+// Promise: behind an API server whose URL has a path, no request leaves that
+// path, however it is written.
+func TestServerWithAPath(t *testing.T) {
+	var arrived []string
+	g := newGateAt(t, 2, "/k8s/clusters/c%201/", func(_ http.ResponseWriter, r *http.Request) { arrived = append(arrived, r.RequestURI) })
+	for path, want := range map[string]string{
+		"/api/v1/pods?limit=1": "/k8s/clusters/c%201/api/v1/pods?limit=1",
+		"/":                    "/k8s/clusters/c%201/",
+		"/a%2Fb":               "/k8s/clusters/c%201/a%2Fb",
+		"/../c-2/api":          "",
+		"/api/..":              "",
+		"/%2e%2e/c-2":          "",
+		"/..%2fc-2/api":        "",
+		"/..%5cc-2/api":        "",
+		"/..;x/c-2":            "",
+		"/./api":               "",
+	} {
+		arrived = nil
+		r := g.request(http.MethodGet, "/", "alice")
+		r.URL.Opaque, r.URL.RawQuery, _ = strings.Cut(path, "?")
+		resp, err := g.client(2).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want == "" {
+			wantOwnAnswer(t, resp, http.StatusBadRequest, "")
+		}
+		resp.Body.Close()
+		if got := strings.Join(arrived, " "); got != want {
+			t.Errorf("%s arrived as %q, want %q", path, got, want)
+		}
 	}
 }

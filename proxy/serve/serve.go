@@ -24,6 +24,7 @@ const (
 	maxStreams    = 250              // of one HTTP/2 connection; kube-apiserver has 100
 	pingAfter     = 30 * time.Second // of silence on an HTTP/2 connection
 	pingTimeout   = 15 * time.Second
+	cutTimeout    = time.Second // for requests that were cut off to notice
 )
 
 // Config is what a [Server] is made of.
@@ -52,13 +53,15 @@ func Run(ctx context.Context, cfg Config) error {
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	server := &http.Server{
-		Handler:           cfg.Handler,
-		BaseContext:       func(net.Listener) context.Context { return base },
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
-		TLSConfig:         &tls.Config{GetCertificate: cfg.Certificate.get, MinVersion: tls.VersionTLS12},
+		Handler: cfg.Handler,
+		// `OPTIONS *` is refused like any request without a credential.
+		DisableGeneralOptionsHandler: true,
+		BaseContext:                  func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout:            headerTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeader,
+		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		TLSConfig:                    &tls.Config{GetCertificate: cfg.Certificate.get, MinVersion: tls.VersionTLS12},
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams,
 			SendPingTimeout:      pingAfter,
@@ -89,7 +92,11 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	if err != nil {
 		cut() // ends upgraded connections and forwarded requests
-		return errors.Join(fmt.Errorf("some requests had to be cut off after %s", cfg.Timeout), server.Close())
+		err = errors.Join(fmt.Errorf("some requests had to be cut off after %s", cfg.Timeout), server.Close())
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), cutTimeout)
+		defer cancel()
+		_ = cfg.Wait(last) // each still writes its line to the log; there is an error to return already
+		return err
 	}
 	return nil
 }

@@ -49,6 +49,10 @@ type Target struct {
 	close  func()
 }
 
+// HasPath reports whether the API server's URL has a path of its own, as behind
+// a gateway that serves several.
+func (t *Target) HasPath() bool { return strings.Trim(t.URL.Path, "/") != "" }
+
 // Authorization returns the value of the Authorization header, or "" where the
 // credential is a client certificate.
 func (t *Target) Authorization() string {
@@ -160,9 +164,9 @@ func check(cfg *rest.Config) (*url.URL, error) {
 	}
 	switch {
 	case err != nil || server.Host == "":
-		fault("server %q is not a URL", cfg.Host)
+		fault("server is not a URL")
 	case server.Scheme != "https":
-		fault("server %q must be https: gatehouse's own credential goes there", cfg.Host)
+		fault("server %s must be https: gatehouse's own credential goes there", server.Redacted())
 	case server.User != nil || server.RawQuery != "" || server.Fragment != "":
 		fault("server must be a plain https URL")
 	}
