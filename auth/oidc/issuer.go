@@ -81,8 +81,9 @@ type Issuer struct {
 	client *http.Client
 	ring   *keyRing
 
-	mu      sync.Mutex
-	keysURL string
+	mu           sync.Mutex
+	keysURL      string
+	discoveryErr error // what the last discovery met
 }
 
 // New checks cfg and returns an issuer without keys. It asks nobody.
@@ -180,17 +181,16 @@ func (i *Issuer) Status() Status {
 // working all the same. The error may stand beside keys.
 func (i *Issuer) fetch(ctx context.Context, rediscover bool) ([]jose.JSONWebKey, error) {
 	i.mu.Lock()
-	from := i.keysURL
+	from, discoveryErr := i.keysURL, i.discoveryErr
 	i.mu.Unlock()
-	var discoveryErr error
 	if rediscover || from == "" {
 		var found string
 		if found, discoveryErr = i.discover(ctx); discoveryErr == nil {
 			from = found
-			i.mu.Lock()
-			i.keysURL = from
-			i.mu.Unlock()
 		}
+		i.mu.Lock()
+		i.keysURL, i.discoveryErr = from, discoveryErr
+		i.mu.Unlock()
 	}
 	if from == "" {
 		return nil, discoveryErr
@@ -329,10 +329,10 @@ func (k *tokenKeys) VerifySignature(ctx context.Context, raw string) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	all := k.ring.keys()
+	all, snapshot := k.ring.keys()
 	candidates := k.choose(all)
-	if len(candidates) == 0 && k.mayAsk && k.ring.demand(ctx) {
-		all = k.ring.keys()
+	if len(candidates) == 0 && k.mayAsk && k.ring.demand(ctx, snapshot) {
+		all, _ = k.ring.keys()
 		candidates = k.choose(all)
 	}
 	if len(all) == 0 {

@@ -83,35 +83,39 @@ func (k *keyRing) run(ctx context.Context) {
 	}
 }
 
-// keys returns the keys that may be used now, or nil.
-func (k *keyRing) keys() []jose.JSONWebKey {
+// keys returns the keys that may be used now, or nil, and the snapshot that they
+// are of.
+func (k *keyRing) keys() ([]jose.JSONWebKey, *keySnapshot) {
 	snapshot := k.current.Load()
 	if snapshot == nil || k.now().Sub(snapshot.fetched) > k.maxAge {
-		return nil
+		return nil, snapshot
 	}
-	return snapshot.keys
+	return snapshot.keys, snapshot
 }
 
-// demand asks the issuer again because of a key id that is not known. It
-// reports whether the keys are newer now than at the call.
-func (k *keyRing) demand(ctx context.Context) bool {
-	before := k.current.Load()
+// demand asks the issuer again because the snapshot seen lacks a key id. It
+// reports whether there is another snapshot now.
+func (k *keyRing) demand(ctx context.Context, seen *keySnapshot) bool {
 	k.mu.Lock()
-	now := k.now()
-	if k.flight == nil && now.Sub(k.onDemand) < onDemandPause {
+	f := k.flight
+	switch now := k.now(); {
+	case k.current.Load() != seen: // somebody else asked meanwhile
+		k.mu.Unlock()
+		return true
+	case f == nil && now.Sub(k.onDemand) < onDemandPause:
 		k.mu.Unlock()
 		return false
-	}
-	if k.flight == nil {
+	case f == nil:
 		k.onDemand = now
+		f = k.launch(ctx, false)
 	}
 	k.mu.Unlock()
 	// A slow issuer may not hold a request, which anybody can send, for long.
 	ctx, cancel := context.WithTimeout(ctx, onDemandWait)
 	defer cancel()
 	// An error is already logged by run, or will be at the next refresh.
-	_ = k.update(ctx, false)
-	return k.current.Load() != before
+	_ = f.wait(ctx)
+	return k.current.Load() != seen
 }
 
 // update fetches once; callers at the same time share one fetch. It ends with
@@ -120,11 +124,22 @@ func (k *keyRing) update(ctx context.Context, rediscover bool) error {
 	k.mu.Lock()
 	f := k.flight
 	if f == nil {
-		f = &flight{done: make(chan struct{})}
-		k.flight = f
-		go k.fly(context.WithoutCancel(ctx), f, rediscover)
+		f = k.launch(ctx, rediscover)
 	}
 	k.mu.Unlock()
+	return f.wait(ctx)
+}
+
+// launch begins a fetch. The caller holds mu, and there is no flight.
+func (k *keyRing) launch(ctx context.Context, rediscover bool) *flight {
+	f := &flight{done: make(chan struct{})}
+	k.flight = f
+	go k.fly(context.WithoutCancel(ctx), f, rediscover)
+	return f
+}
+
+// wait returns what the fetch met, or the error of ctx.
+func (f *flight) wait(ctx context.Context) error {
 	select {
 	case <-f.done:
 		return f.err
@@ -143,10 +158,10 @@ func (k *keyRing) fly(ctx context.Context, f *flight, rediscover bool) {
 	if len(keys) > 0 {
 		k.first.Do(func() { close(k.ready) })
 	}
-	k.onFetch(err == nil)
 	k.mu.Lock()
 	f.err, k.lastErr, k.flight = err, err, nil
 	k.mu.Unlock()
+	k.onFetch(err == nil)
 	close(f.done)
 }
 
@@ -165,8 +180,8 @@ func (k *keyRing) status() (fetched time.Time, count int, err error) {
 	k.mu.Lock()
 	err = k.lastErr
 	k.mu.Unlock()
-	keys := k.keys()
-	if snapshot := k.current.Load(); snapshot != nil {
+	keys, snapshot := k.keys()
+	if snapshot != nil {
 		fetched = snapshot.fetched
 	}
 	if keys == nil && err == nil {

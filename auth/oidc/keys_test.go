@@ -78,9 +78,13 @@ func TestAllKeysWithdrawn(t *testing.T) {
 func TestWithdrawnWhileDiscoveryFails(t *testing.T) {
 	w := newWorld(t, func(c *oidc.Config, _ *authtest.Issuer) { c.RefreshInterval = 50 * time.Millisecond })
 	old := w.real.Token(nil)
+	next := newKey(t, "key-2")
+	w.real.Publish(next)
 	w.real.EditDiscovery(func(doc map[string]any) { doc["issuer"] = "https://elsewhere.example" })
-	w.real.Publish(newKey(t, "key-2"))
-	for w.nextFetch() { // until one that saw the broken document
+	for failures := 0; failures < 2; { // the second began after both changes
+		if !w.nextFetch() {
+			failures++
+		}
 	}
 	w.want(old, auth.UnknownKey)
 	w.want(w.real.Token(nil), "")
