@@ -1,0 +1,69 @@
+# The two that matter: `make demo` shows the main job for real, `make test`
+# passes every test. Both build what they need; the first run takes minutes.
+
+GO          ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# The largest that a stripped binary may be, in bytes: 25 MB.
+MAX_BINARY  := 25000000
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## a real API server, an issuer and gatehouse, with a checked tour (ONCE=1 ends after it)
+	@cd e2e && $(GO) run ./demo $(if $(ONCE),-once)
+
+.PHONY: build
+build: ## build bin/gatehouse: static, stripped, reproducible
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/gatehouse ./cmd/gatehouse
+
+.PHONY: test
+test: tools lint unit size e2e ## everything: format, vet, staticcheck, unit tests with -race, end to end
+
+.PHONY: lint
+lint: ## gofmt, go vet and staticcheck in every module
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	cd e2e && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+	cd e2e && $(GO) mod tidy -diff
+
+.PHONY: unit
+unit: ## unit tests, with the race detector
+	$(GO) test -race ./...
+
+.PHONY: size
+size: build ## the stripped binary stays small
+	@size=$$(stat -c %s bin/gatehouse); echo "bin/gatehouse: $$size bytes, $$($(GO) version -m bin/gatehouse | grep -c '	dep	') modules"; \
+	if [ $$size -gt $(MAX_BINARY) ]; then echo "larger than $(MAX_BINARY) bytes"; exit 1; fi
+
+.PHONY: e2e
+e2e: tools ## real kubectl through gatehouse to a real kube-apiserver, raw bytes, and the demo's tour
+	cd e2e && $(GO) test -timeout 40m ./...
+	$(MAKE) demo ONCE=1
+
+.PHONY: fuzz
+FUZZTIME ?= 60s
+fuzz: ## each fuzz test for FUZZTIME
+	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc:FuzzFlags proxy/impersonate:FuzzHeader; do \
+		echo "== $$target"; \
+		$(GO) test ./$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) || exit 1; \
+	done
+
+.PHONY: docs
+docs: ## generate docs/settings.md
+	$(GO) test ./cmd/gatehouse -run TestSettingsReference -update
+
+# The certified issuer of the end-to-end tests runs on Node.js.
+.PHONY: tools
+tools:
+	@command -v node >/dev/null && command -v npm >/dev/null || { echo "installing Node.js"; apt-get update -q && apt-get install -qy nodejs npm; }
+
+.PHONY: clean
+clean: ## remove what build made
+	rm -rf bin
