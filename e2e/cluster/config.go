@@ -1,0 +1,151 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/kube-gatehouse/gatehouse/e2e/kubeconfig"
+	"github.com/kube-gatehouse/gatehouse/e2e/pki"
+	"github.com/kube-gatehouse/gatehouse/e2e/proc"
+)
+
+// issuer is the issuer of the cluster's ServiceAccount tokens, and their
+// default audience.
+const issuer = "https://kubernetes.default.svc.cluster.local"
+
+// auditPolicy records who asked for what, once for each request.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None
+  users: [system:apiserver, admin, "system:kube-controller-manager"]
+- level: Metadata
+`
+
+// files are the paths of what the cluster's processes read and write.
+type files struct {
+	dir                            string
+	clientCA, servingCA, etcdCA    string
+	serving, etcd, etcdClient      pki.Pair
+	admin, controllerManager       pki.Pair
+	serviceAccountKey              string
+	auditPolicy, auditLog          string
+	adminConfig, controllersConfig string
+}
+
+// newFiles makes every certificate and key below dir.
+func newFiles(dir string) (*files, error) {
+	f := &files{
+		dir:               dir,
+		auditPolicy:       filepath.Join(dir, "audit-policy.yaml"),
+		auditLog:          filepath.Join(dir, "audit.log"),
+		adminConfig:       filepath.Join(dir, "admin.kubeconfig"),
+		controllersConfig: filepath.Join(dir, "controller-manager.kubeconfig"),
+	}
+	if err := f.makePairs(filepath.Join(dir, "pki")); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(f.auditPolicy, []byte(auditPolicy), 0o600); err != nil {
+		return nil, fmt.Errorf("write the audit policy: %w", err)
+	}
+	return f, nil
+}
+
+func (f *files) makePairs(dir string) error {
+	clients, err := pki.NewAuthority(dir, "client-ca")
+	if err != nil {
+		return err
+	}
+	servers, err := pki.NewAuthority(dir, "serving-ca")
+	if err != nil {
+		return err
+	}
+	storage, err := pki.NewAuthority(dir, "etcd-ca") // its own: no user's certificate opens etcd
+	if err != nil {
+		return err
+	}
+	f.clientCA, f.servingCA, f.etcdCA = clients.CAFile, servers.CAFile, storage.CAFile
+	if f.serving, err = servers.Loopback("kube-apiserver"); err != nil {
+		return err
+	}
+	if f.etcd, err = storage.Loopback("etcd"); err != nil {
+		return err
+	}
+	if f.etcdClient, err = storage.User("etcd-client", "kube-apiserver"); err != nil {
+		return err
+	}
+	if f.admin, err = clients.User("admin", "admin", "system:masters"); err != nil {
+		return err
+	}
+	f.controllerManager, err = clients.User("controller-manager", "system:kube-controller-manager")
+	if err != nil {
+		return err
+	}
+	f.serviceAccountKey, err = pki.Key(dir, "service-account.key")
+	return err
+}
+
+// writeKubeconfigs writes those of the admin and of the controller manager.
+func (f *files) writeKubeconfigs(url string) error {
+	file := kubeconfig.File{Cluster: "real", Server: url, CAFile: f.servingCA}
+	file.Users = []kubeconfig.User{{Name: "admin", CertFile: f.admin.CertFile, KeyFile: f.admin.KeyFile}}
+	if err := file.Write(f.adminConfig); err != nil {
+		return err
+	}
+	file.Users = []kubeconfig.User{{
+		Name: "controller-manager", CertFile: f.controllerManager.CertFile, KeyFile: f.controllerManager.KeyFile,
+	}}
+	return file.Write(f.controllersConfig)
+}
+
+func (f *files) etcdArgs(client, peer int) []string {
+	clientURL, peerURL := "https://"+proc.Loopback(client), "https://"+proc.Loopback(peer)
+	return []string{
+		"--name=etcd", "--data-dir=" + filepath.Join(f.dir, "etcd"),
+		"--listen-client-urls=" + clientURL, "--advertise-client-urls=" + clientURL,
+		"--listen-peer-urls=" + peerURL, "--initial-advertise-peer-urls=" + peerURL,
+		"--initial-cluster=etcd=" + peerURL,
+		"--cert-file=" + f.etcd.CertFile, "--key-file=" + f.etcd.KeyFile,
+		"--client-cert-auth", "--trusted-ca-file=" + f.etcdCA,
+		"--peer-cert-file=" + f.etcd.CertFile, "--peer-key-file=" + f.etcd.KeyFile,
+		"--peer-client-cert-auth", "--peer-trusted-ca-file=" + f.etcdCA, "--enable-grpc-gateway=false",
+		"--unsafe-no-fsync", "--log-level=warn", // a test's data need not survive a power cut
+	}
+}
+
+func (f *files) apiServerArgs(port, etcdPort int) []string {
+	return []string{
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
+		"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
+		"--etcd-servers=https://" + proc.Loopback(etcdPort),
+		"--etcd-cafile=" + f.etcdCA, "--etcd-certfile=" + f.etcdClient.CertFile, "--etcd-keyfile=" + f.etcdClient.KeyFile,
+		"--tls-cert-file=" + f.serving.CertFile, "--tls-private-key-file=" + f.serving.KeyFile,
+		"--client-ca-file=" + f.clientCA,
+		"--service-account-issuer=" + issuer,
+		"--service-account-signing-key-file=" + f.serviceAccountKey,
+		"--service-account-key-file=" + f.serviceAccountKey,
+		"--service-cluster-ip-range=10.0.0.0/24",
+		"--authorization-mode=RBAC", "--anonymous-auth=false",
+		"--audit-policy-file=" + f.auditPolicy, "--audit-log-path=" + f.auditLog,
+		"--audit-log-mode=blocking", // written before the answer, so that a test can read it at once
+		"--shutdown-delay-duration=0s",
+	}
+}
+
+// controllers are those that make roles, accounts, namespaces and workloads
+// behave; nodes, volumes and cloud parts have nothing to do here.
+const controllers = "clusterrole-aggregation-controller,serviceaccount-controller,serviceaccount-token-controller," +
+	"namespace-controller,deployment-controller,replicaset-controller,garbage-collector-controller," +
+	"root-ca-certificate-publisher-controller,job-controller,resourcequota-controller"
+
+func (f *files) controllerManagerArgs() []string {
+	return []string{
+		"--kubeconfig=" + f.controllersConfig, "--authentication-kubeconfig=" + f.controllersConfig,
+		"--authorization-kubeconfig=" + f.controllersConfig,
+		"--secure-port=0", "--leader-elect=false", "--use-service-account-credentials", "--controllers=" + controllers,
+		"--service-account-private-key-file=" + f.serviceAccountKey, "--root-ca-file=" + f.servingCA,
+		"--kube-api-qps=200", "--kube-api-burst=400",
+	}
+}
