@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/kube-gatehouse/gatehouse/auth/authtest"
+	"github.com/kube-gatehouse/gatehouse/e2e/gatehouse"
+	"github.com/kube-gatehouse/gatehouse/e2e/kubeconfig"
+	"github.com/kube-gatehouse/gatehouse/e2e/kubectl"
+	"github.com/kube-gatehouse/gatehouse/e2e/stage"
+)
+
+// The people of the tour. Each is a context of the kubeconfig.
+const (
+	alice    = "alice"     // signed in, in the group developers
+	bob      = "bob"       // signed in, in the group viewers
+	robot    = "ci-robot"  // has a static token
+	newcomer = "newcomer"  // gets a static token during the tour
+	late     = "late"      // alice, with a token that has expired
+	forger   = "forger"    // has something that is no token
+	stranger = "stranger"  // signed in at an issuer that nobody trusts
+	nobody   = "anonymous" // has no credential
+)
+
+// set is all that the tour needs: the stage, gatehouse, and what the people
+// hold in their hands.
+type set struct {
+	*stage.Stage
+	gate   *gatehouse.Instance
+	tokens *stage.Tokens
+	rows   map[string]string // of the token file, by name
+	config string            // the people's kubeconfig
+	// kubectlLink is a short path to the real kubectl.
+	kubectlLink string
+	abandon     context.CancelFunc
+
+	secrets map[string]string // tokens by name
+}
+
+func newSet(s *stage.Stage, dir string) (*set, error) {
+	t := &set{Stage: s, config: filepath.Join(dir, "kubeconfig"), kubectlLink: filepath.Join(dir, "kubectl")}
+	if err := os.Symlink(s.KubectlPath(), t.kubectlLink); err != nil {
+		return nil, fmt.Errorf("link kubectl: %w", err)
+	}
+	t.secrets = map[string]string{
+		alice: s.Issuer.Token(lasting(stage.Person("alice", "developers"))),
+		bob:   s.Issuer.Token(lasting(stage.Person("bob", "viewers"))),
+		robot: rand.Text(), newcomer: rand.Text(),
+		late:   s.Issuer.Token(expired(stage.Person("alice", "developers"))),
+		forger: "this-is-no-token",
+		nobody: "",
+	}
+	var err error
+	if t.secrets[stranger], err = foreignToken(s); err != nil {
+		return nil, err
+	}
+	t.rows = map[string]string{
+		robot:    t.secrets[robot] + `,ci-robot,ci-1,"ci,builders"`,
+		newcomer: t.secrets[newcomer] + `,newcomer,new-1,"oidc:viewers"`,
+	}
+	t.tokens, err = stage.NewTokens(dir, t.rows[robot])
+	return t, err
+}
+
+// lasting makes a token outlive a long afternoon with the demo.
+func lasting(c authtest.Claims) authtest.Claims {
+	c["exp"] = time.Now().Add(12 * time.Hour).Unix()
+	return c
+}
+
+// expired is a token that was good until five minutes ago.
+func expired(c authtest.Claims) authtest.Claims {
+	now := time.Now()
+	c["iat"], c["exp"] = now.Add(-65*time.Minute).Unix(), now.Add(-5*time.Minute-time.Second).Unix()
+	return c
+}
+
+// foreignToken is a well-formed token that claims our issuer, signed by a key
+// that the issuer does not have.
+func foreignToken(s *stage.Stage) (string, error) {
+	key, err := authtest.NewKey(s.Issuer.Key().ID, s.Issuer.Key().Algorithm)
+	if err != nil {
+		return "", err
+	}
+	return key.Sign(s.Issuer.Payload(stage.Person("alice", "developers"))), nil
+}
+
+// writeKubeconfig writes one with a context for everybody, alice's first.
+func (t *set) writeKubeconfig() error {
+	var users []kubeconfig.User
+	for _, name := range []string{alice, bob, robot, newcomer, late, forger, stranger, nobody} {
+		users = append(users, kubeconfig.User{Name: name, Namespace: "dev", Token: t.secrets[name]})
+	}
+	return t.gate.File(users...).Write(t.config)
+}
+
+// kubectl returns a kubectl for one of the people that has never been used: its
+// discovery cache is cold.
+func (t *set) kubectl(who string) (*kubectl.Kubectl, error) {
+	k, err := t.Kubectl(t.config)
+	if err != nil {
+		return nil, err
+	}
+	return k.WithContext(who), nil
+}
+
+// revealsToken reports whether a text holds any of the people's tokens.
+func (t *set) revealsToken(text string) bool {
+	for _, secret := range t.secrets {
+		if secret != "" && strings.Contains(text, secret) {
+			return true
+		}
+	}
+	return false
+}
+
+// stop ends gatehouse, then the stage.
+func (t *set) stop() {
+	t.gate.Stop()
+	t.Stage.Stop()
+	t.abandon()
+}
