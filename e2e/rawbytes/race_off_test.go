@@ -1,0 +1,5 @@
+//go:build !race
+
+package rawbytes
+
+const raceEnabled = false
