@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,6 +38,7 @@ type parts struct {
 
 	// running is nil until serve begins; stopIssuer ends the present issuer.
 	running    context.Context
+	swapping   sync.Mutex // held while one issuer takes another's place
 	stopIssuer context.CancelFunc
 }
 
@@ -76,10 +79,17 @@ func (p *parts) addCertificate(f *faults) {
 	if files[0] == "" || files[1] == "" {
 		return
 	}
-	f.addAll("TLS_CERT_FILE", p.watcher.Add(reload.Source{
+	err := p.watcher.Add(reload.Source{
 		Name: "serving_certificate", Files: files,
 		Load: func() ([]string, error) { return files, p.certificate.Load() },
-	}))
+	})
+	for _, one := range unjoined(err) {
+		variable := "TLS_CERT_FILE"
+		if path, ok := errors.AsType[*fs.PathError](one); ok && path.Path == files[1] {
+			variable = "TLS_KEY_FILE"
+		}
+		f.add(variable, "%w", one)
+	}
 }
 
 func (p *parts) loadUpstream() ([]string, error) {
@@ -91,6 +101,7 @@ func (p *parts) loadUpstream() ([]string, error) {
 		return notEmpty(p.settings.Kubeconfig), err
 	}
 	p.upstream.Swap(target)
+	p.watcher.Reconsider("upstream_token") // the token may be in another file now
 	return target.Files, nil
 }
 
@@ -121,14 +132,12 @@ func (p *parts) loadTokens() ([]string, error) {
 func (p *parts) loadIssuer() ([]string, error) {
 	o := p.settings.OIDC
 	files := notEmpty(o.CAFile)
-	roots, err := readRoots(o.CAFile)
-	if err != nil {
-		return files, err
-	}
 	required, err := o.requiredClaims()
-	if err != nil {
-		return files, nil // reported with the settings
+	reported := err != nil || len(o.unknownAlgorithms()) > 0 // with the settings
+	if reported {
+		o.SigningAlgs = nil // so that what else is wrong is found
 	}
+	roots, rootsErr := readRoots(o.CAFile)
 	issuer, err := oidc.New(oidc.Config{
 		URL:       o.IssuerURL,
 		Audiences: []string{o.ClientID},
@@ -146,7 +155,7 @@ func (p *parts) loadIssuer() ([]string, error) {
 		OnFetch:           func(ok bool) { p.fetches.WithLabelValues(issuerHash(o.IssuerURL), resultLabel(ok)).Inc() },
 		Log:               p.log,
 	})
-	if err != nil {
+	if err := errors.Join(rootsErr, err); err != nil || reported {
 		return files, err
 	}
 	issuers, err := oidc.NewIssuers(issuer)
@@ -163,11 +172,11 @@ func readRoots(file string) (*x509.CertPool, error) {
 	}
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("GATEHOUSE_OIDC_CA_FILE: %w", err)
+		return nil, fault{"OIDC_CA_FILE", err}
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("GATEHOUSE_OIDC_CA_FILE: %s holds no certificate in PEM", file)
+		return nil, fault{"OIDC_CA_FILE", fmt.Errorf("%s holds no certificate in PEM", file)}
 	}
 	return roots, nil
 }
@@ -185,12 +194,8 @@ func notEmpty(files ...string) []string {
 
 // prefixed puts a file's name before each of the errors that err joins.
 func prefixed(file string, err error) error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return fmt.Errorf("%s: %w", file, err)
-	}
 	var all []error
-	for _, one := range joined.Unwrap() {
+	for _, one := range unjoined(err) {
 		all = append(all, fmt.Errorf("%s: %w", file, one))
 	}
 	return errors.Join(all...)

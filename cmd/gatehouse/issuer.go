@@ -20,6 +20,8 @@ func (p *parts) replaceIssuer(next *oidc.Issuer, issuers *oidc.Issuers) {
 		return
 	}
 	ctx, stop := context.WithCancel(p.running)
+	p.swapping.Lock()
+	defer p.swapping.Unlock()
 	stopOld := p.stopIssuer
 	p.stopIssuer = stop
 	go next.Run(ctx)
@@ -31,8 +33,12 @@ func (p *parts) replaceIssuer(next *oidc.Issuer, issuers *oidc.Issuers) {
 			stopOld()
 			return
 		}
-		p.issuer.Store(next)
-		p.issuers.Swap(issuers)
+		p.swapping.Lock()
+		defer p.swapping.Unlock()
+		if ctx.Err() == nil { // else a later one has taken its place already
+			p.issuer.Store(next)
+			p.issuers.Swap(issuers)
+		}
 		stopOld()
 	}()
 }

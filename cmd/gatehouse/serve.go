@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/klog/v2"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/proxy"
@@ -91,7 +90,6 @@ func newLog(environ map[string]string, w io.Writer) *slog.Logger {
 // runServe is the command serve.
 func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) error {
 	log := newLog(environ, stderr)
-	klog.SetSlogLogger(log) // client-go logs there
 	p, err := load(environ, log)
 	if err != nil {
 		return err

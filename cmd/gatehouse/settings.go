@@ -6,12 +6,15 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
+
+	"github.com/kube-gatehouse/gatehouse/auth/oidc"
 )
 
 const envPrefix = "GATEHOUSE_"
@@ -58,6 +61,13 @@ type oidcSettings struct {
 
 func (o oidcSettings) configured() bool { return o.IssuerURL != "" }
 
+// unknownAlgorithms returns those of SigningAlgs that nobody may use.
+func (o oidcSettings) unknownAlgorithms() []string {
+	return slices.DeleteFunc(slices.Clone(o.SigningAlgs), func(alg string) bool {
+		return slices.Contains(oidc.Algorithms(), alg)
+	})
+}
+
 // requiredClaims returns RequiredClaims as a map, and what is wrong with them.
 func (o oidcSettings) requiredClaims() (map[string]string, error) {
 	claims := make(map[string]string, len(o.RequiredClaims))
@@ -78,22 +88,54 @@ func (o oidcSettings) requiredClaims() (map[string]string, error) {
 // variable it belongs to.
 type faults []error
 
-func (f *faults) add(variable, format string, args ...any) {
-	*f = append(*f, fmt.Errorf("%s%s: %w", envPrefix, variable, fmt.Errorf(format, args...)))
+// fault is what is wrong with one variable, named without its prefix.
+type fault struct {
+	variable string
+	err      error
 }
 
-// addAll adds err, or each of the errors that it joins, under variable.
+func (f fault) Error() string { return envPrefix + f.variable + ": " + f.err.Error() }
+
+func (f fault) Unwrap() error { return f.err }
+
+func (f *faults) add(variable, format string, args ...any) {
+	*f = append(*f, fault{variable, fmt.Errorf(format, args...)})
+}
+
+// has reports whether something is wrong with variable already.
+func (f *faults) has(variable string) bool {
+	return slices.ContainsFunc(*f, func(err error) bool {
+		one, ok := errors.AsType[fault](err)
+		return ok && one.variable == variable
+	})
+}
+
+// addAll adds err, or each of the errors that it joins, under variable, or under
+// the one that it names itself.
 func (f *faults) addAll(variable string, err error) {
-	if err == nil {
-		return
-	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, one := range joined.Unwrap() {
-			f.addAll(variable, one)
+	for _, one := range unjoined(err) {
+		if _, placed := one.(fault); placed { //nolint:errorlint // what wraps a fault has a place of its own
+			*f = append(*f, one)
+		} else {
+			f.add(variable, "%w", one)
 		}
-		return
 	}
-	f.add(variable, "%w", err)
+}
+
+// unjoined returns the errors that err joins, or err alone; nothing for nil.
+func unjoined(err error) []error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, unjoined(one)...)
+	}
+	return all
 }
 
 // parseSettings reads the environment. Faults of every variable are added to f.
@@ -156,7 +198,7 @@ func (s *settings) check(f *faults) {
 		{"SHUTDOWN_DELAY", s.ShutdownDelay, 0},
 		{"SHUTDOWN_TIMEOUT", s.ShutdownTimeout, time.Second},
 	} {
-		if duration.value < duration.least {
+		if duration.value < duration.least && !f.has(duration.name) {
 			f.add(duration.name, "%s is too short: at least %s", duration.value, duration.least)
 		}
 	}
@@ -166,7 +208,35 @@ func (s *settings) check(f *faults) {
 	if s.LogFormat != "json" && s.LogFormat != "text" {
 		f.add("LOG_FORMAT", "%q is neither json nor text", s.LogFormat)
 	}
+	s.checkLists(f)
 	s.checkCredentials(f)
+}
+
+// checkLists judges the settings that are lists. An entry that is empty or has
+// white space around it would never be equal to anything.
+func (s *settings) checkLists(f *faults) {
+	for _, list := range []struct {
+		name    string
+		entries []string
+	}{
+		{"OIDC_REQUIRED_CLAIMS", s.OIDC.RequiredClaims},
+		{"OIDC_SIGNING_ALGS", s.OIDC.SigningAlgs},
+		{"AUTHORIZED_PARTIES", s.AuthorizedParties},
+		{"TOKEN_TYPES", s.TokenTypes},
+		{"JWKS_ORIGINS", s.JWKSOrigins},
+		{"ALLOWED_RESERVED_NAMES", s.AllowedReservedNames},
+	} {
+		for _, entry := range list.entries {
+			if entry == "" || strings.TrimSpace(entry) != entry {
+				f.add(list.name, "the entry %q is empty or has white space around it", entry)
+			}
+		}
+	}
+	for _, entry := range s.JWKSOrigins {
+		if u, err := url.Parse(entry); !f.has("JWKS_ORIGINS") && (err != nil || u.Host == "" || entry != "https://"+u.Host) {
+			f.add("JWKS_ORIGINS", "%q is not an origin like https://keys.example.com", entry)
+		}
+	}
 }
 
 // checkCredentials judges the settings of OIDC and the token file together.
@@ -179,8 +249,13 @@ func (s *settings) checkCredentials(f *faults) {
 	if anything && o.ClientID == "" {
 		f.add("OIDC_CLIENT_ID", "is required with any other GATEHOUSE_OIDC_ variable: without an audience, a token for any application would do")
 	}
-	if _, err := o.requiredClaims(); err != nil {
+	if _, err := o.requiredClaims(); err != nil && !f.has("OIDC_REQUIRED_CLAIMS") {
 		f.add("OIDC_REQUIRED_CLAIMS", "%w", err)
+	}
+	for _, alg := range o.unknownAlgorithms() {
+		if !f.has("OIDC_SIGNING_ALGS") {
+			f.add("OIDC_SIGNING_ALGS", "%q is none of %s", alg, strings.Join(oidc.Algorithms(), ", "))
+		}
 	}
 	if !anything && s.TokenAuthFile == "" {
 		*f = append(*f, errors.New("no credential is accepted, so that nobody could sign in: set GATEHOUSE_OIDC_ISSUER_URL and GATEHOUSE_OIDC_CLIENT_ID, or GATEHOUSE_TOKEN_AUTH_FILE"))

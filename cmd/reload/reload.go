@@ -86,6 +86,17 @@ func (w *Watcher) Add(s Source) error {
 	return w.load(one)
 }
 
+// Reconsider makes the next look load the source of this name again, changed or
+// not: what was made of another source's files may name other files for it. It
+// may be called by the Load of that other source.
+func (w *Watcher) Reconsider(name string) {
+	for _, one := range w.watched {
+		if one.Name == name {
+			one.digest = [sha256.Size]byte{}
+		}
+	}
+}
+
 // Run looks at the files until ctx ends.
 func (w *Watcher) Run(ctx context.Context) {
 	ticker := time.NewTicker(w.every)

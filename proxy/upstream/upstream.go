@@ -174,7 +174,7 @@ func check(cfg *rest.Config) (*url.URL, error) {
 		fault("insecure-skip-tls-verify is not accepted: put the API server's CA into certificate-authority-data")
 	}
 	// client-go reads the user of an https server alone.
-	missing := err == nil && server.Scheme == "https" && cfg.BearerToken == "" && cfg.BearerTokenFile == "" &&
+	missing := err == nil && server.Scheme == "https" && server.Host != "" && cfg.BearerToken == "" && cfg.BearerTokenFile == "" &&
 		len(cfg.CertData) == 0 && cfg.CertFile == ""
 	if cfg.ExecProvider != nil || cfg.AuthProvider != nil {
 		missing = false
