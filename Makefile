@@ -3,9 +3,9 @@
 
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # The largest that a stripped binary may be, in bytes: 25 MB.
 MAX_BINARY  := 25000000
 

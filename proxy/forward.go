@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -136,7 +137,10 @@ func upstreamAnswer(err error) answer {
 	}
 	netErr, isNet := errors.AsType[net.Error](err)
 	opErr, isOp := errors.AsType[*net.OpError](err)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
+	case untrusted:
+		return upstreamFalse
 	case isOp && opErr.Op == "dial":
 		return upstreamDown
 	case errors.Is(err, context.DeadlineExceeded), isNet && netErr.Timeout():

@@ -60,6 +60,7 @@ type gate struct {
 	proxy   *proxy.Proxy
 	front   *httptest.Server
 	back    *httptest.Server
+	target  upstream.Live
 	metrics *prometheus.Registry
 	log     *safeBuffer
 }
@@ -80,13 +81,10 @@ func newGateAt(t *testing.T, protocol int, path string, handler http.HandlerFunc
 	g.back.StartTLS()
 	t.Cleanup(g.back.Close)
 
-	target, err := upstream.Load(kubeconfig(t, g.back, path))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(target.Close)
+	g.connect(kubeconfig(t, g.back.URL+path, g.back.Certificate().Raw))
+	var err error
 	g.proxy, err = proxy.New(proxy.Config{
-		Target:        func() *upstream.Target { return target },
+		Target:        g.target.Target,
 		Authenticator: auth.Bearer(users{}),
 		Metrics:       g.metrics,
 		Log:           slog.New(slog.NewJSONHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -101,13 +99,25 @@ func newGateAt(t *testing.T, protocol int, path string, handler http.HandlerFunc
 	return g
 }
 
-// kubeconfig writes one for back, with a token that must never be seen.
-func kubeconfig(t *testing.T, back *httptest.Server, path string) string {
+// connect makes the API server of a kubeconfig the one in use.
+func (g *gate) connect(kubeconfig string) {
+	g.t.Helper()
+	target, err := upstream.Load(kubeconfig)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(target.Close)
+	g.target.Swap(target)
+}
+
+// kubeconfig writes one for a server that a certificate verifies, with a token
+// that must never be seen.
+func kubeconfig(t *testing.T, url string, certificate []byte) string {
 	t.Helper()
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: back.Certificate().Raw})
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})
 	content, err := json.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Config", "current-context": "c",
-		"clusters": []any{map[string]any{"name": "c", "cluster": map[string]any{"server": back.URL + path, "certificate-authority-data": ca}}},
+		"clusters": []any{map[string]any{"name": "c", "cluster": map[string]any{"server": url, "certificate-authority-data": ca}}},
 		"users":    []any{map[string]any{"name": "u", "user": map[string]any{"token": ownToken}}},
 		"contexts": []any{map[string]any{"name": "c", "context": map[string]any{"cluster": "c", "user": "u"}}},
 	})

@@ -69,7 +69,7 @@ func (m *metrics) preset() {
 	for _, kind := range []string{"request", "watch", "connect"} {
 		m.flying.WithLabelValues(kind)
 	}
-	for _, reason := range []string{"unreachable", "own_credential", "timeout", "broken"} {
+	for _, reason := range []string{"unreachable", "own_credential", "certificate", "timeout", "broken"} {
 		m.upstreamErrors.WithLabelValues(reason)
 	}
 	for _, kind := range auth.Kinds() {
@@ -105,6 +105,8 @@ func (m *metrics) upstreamFailed(err error) {
 		reason = "timeout"
 	case upstreamRefused:
 		reason = "own_credential"
+	case upstreamFalse:
+		reason = "certificate"
 	}
 	m.upstreamErrors.WithLabelValues(reason).Inc()
 }

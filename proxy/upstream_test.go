@@ -2,12 +2,17 @@ package proxy_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/kube-gatehouse/gatehouse/auth/authtest"
 )
 
 // Promise: trouble between gatehouse and the API server is told as what it is,
@@ -58,6 +63,40 @@ func TestUpstreamTrouble(t *testing.T) {
 				t.Error("our token is in the log")
 			}
 		})
+	}
+}
+
+// Promise: something that answers for the API server with a certificate of
+// another CA gets nothing, and the operator is told what is wrong.
+func TestUpstreamIsSomebodyElse(t *testing.T) {
+	g := newGate(t, 2, func(http.ResponseWriter, *http.Request) { t.Error("a request reached an impostor") })
+	ca, err := authtest.NewCA("impostor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.Server("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := pair.TLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	impostor := httptest.NewUnstartedServer(g.back.Config.Handler)
+	impostor.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	impostor.Config.ErrorLog = log.New(io.Discard, "", 0)
+	impostor.StartTLS()
+	t.Cleanup(impostor.Close)
+
+	g.connect(kubeconfig(t, impostor.URL, g.back.Certificate().Raw))
+	resp, err := g.client(2).Do(g.request(http.MethodGet, "/api", "alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	wantOwnAnswer(t, resp, http.StatusBadGateway, "does not trust the certificate")
+	if got := g.count("gatehouse_upstream_errors_total", map[string]string{"reason": "certificate"}); got != 1 {
+		t.Errorf("counted %v, want 1", got)
 	}
 }
 

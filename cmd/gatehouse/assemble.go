@@ -30,7 +30,8 @@ type parts struct {
 	names       auth.NamePolicy
 	certificate *serve.Certificate
 	upstream    upstream.Live
-	tokens      auth.Live // of the token file
+	tokens      auth.Live    // of the token file
+	tokenCount  atomic.Int64 // how many tokens are in it
 	issuers     auth.Live
 	issuer      atomic.Pointer[oidc.Issuer] // nil without OIDC
 	watcher     *reload.Watcher
@@ -92,8 +93,15 @@ func (p *parts) addCertificate(f *faults) {
 	}
 }
 
+func (p *parts) findUpstream() (*upstream.Target, error) {
+	if p.settings.Kubeconfig != "" {
+		return upstream.Load(p.settings.Kubeconfig)
+	}
+	return upstream.InCluster(upstream.ServiceAccountDir, p.settings.serviceHost, p.settings.servicePort)
+}
+
 func (p *parts) loadUpstream() ([]string, error) {
-	target, err := upstream.Load(p.settings.Kubeconfig)
+	target, err := p.findUpstream()
 	if err != nil {
 		if old := p.upstream.Target(); old != nil {
 			return old.Files, err
@@ -124,6 +132,7 @@ func (p *parts) loadTokens() ([]string, error) {
 		return []string{file}, prefixed(file, err)
 	}
 	p.tokens.Swap(table)
+	p.tokenCount.Store(int64(table.Len()))
 	p.log.Info("static tokens loaded", "file", file, "tokens", table.Len())
 	return []string{file}, nil
 }

@@ -78,7 +78,7 @@ func (h *health) checks() []serve.Check {
 	}
 	checks := []serve.Check{serving, {Name: "apiserver", Err: h.upstreamError()}}
 	if issuer := h.parts.issuer.Load(); issuer != nil {
-		check := serve.Check{Name: "issuer/" + issuer.URL(), Degraded: h.parts.settings.TokenAuthFile != ""}
+		check := serve.Check{Name: "issuer/" + issuer.URL(), Degraded: h.parts.tokenCount.Load() > 0}
 		status := issuer.Status()
 		switch {
 		case !status.Ready && status.Err != nil:

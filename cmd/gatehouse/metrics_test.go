@@ -86,7 +86,7 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 		"verb":        {"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "connect", "other"},
 		"answered_by": {"upstream", "gatehouse"},
 		"result":      {"accepted", "success", "failure"},
-		"reason":      {"unreachable", "own_credential", "timeout", "broken"},
+		"reason":      {"unreachable", "own_credential", "certificate", "timeout", "broken"},
 		"kind":        {"request", "watch", "connect"},
 		"source":      {"serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file"},
 		"issuer_hash": {issuerHash(issuer.URL)},

@@ -67,6 +67,18 @@ func TestIssuerDownBesidesTokenFile(t *testing.T) {
 	}
 }
 
+// A token file in which nobody stands serves nobody: it does not make a replica
+// ready whose issuer is down.
+func TestIssuerDownBesidesEmptyTokenFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	issuer := w.newIssuer(t)
+	issuer.SetDown(true)
+	empty := w.write(t, "empty.csv", "")
+	p := w.start(t, w.oidc(issuer, map[string]string{"TOKEN_AUTH_FILE": empty}))
+	p.awaitReady(t, http.StatusServiceUnavailable, "[-]issuer/"+issuer.URL+" failed: discovery: get "+issuer.URL)
+}
+
 // An issuer that goes down later leaves the replica ready: its last keys are
 // used, and the report says since when.
 func TestIssuerGoesDown(t *testing.T) {

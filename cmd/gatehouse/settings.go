@@ -44,6 +44,9 @@ type settings struct {
 
 	LogLevel  string `env:"LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error."`
 	LogFormat string `env:"LOG_FORMAT" envDefault:"json" doc:"json or text."`
+
+	// Where Kubernetes says that the API server is.
+	serviceHost, servicePort string
 }
 
 // oidcSettings are one issuer, the short way: kube-apiserver's --oidc-* flags.
@@ -150,6 +153,7 @@ func parseSettings(environ map[string]string, f *faults) settings {
 			*f = append(*f, fmt.Errorf("%s: %s", name, fault))
 		}
 	}
+	s.serviceHost, s.servicePort = environ["KUBERNETES_SERVICE_HOST"], environ["KUBERNETES_SERVICE_PORT"]
 	s.check(f)
 	return s
 }

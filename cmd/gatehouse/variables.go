@@ -18,6 +18,9 @@ func variablesOf(t reflect.Type, prefix string) []variable {
 	var all []variable
 	for i := range t.NumField() {
 		field := t.Field(i)
+		if !field.IsExported() {
+			continue
+		}
 		if inner := field.Tag.Get("envPrefix"); inner != "" {
 			all = append(all, variablesOf(field.Type, prefix+inner)...)
 			continue

@@ -47,6 +47,7 @@ type Watcher struct {
 type watched struct {
 	Source
 	digest [sha256.Size]byte // of the content that was last loaded
+	err    error             // what the last Load returned
 }
 
 // New returns a Watcher without sources that looks at files each time every has
@@ -113,15 +114,19 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
-// look reloads one if its files changed. A failure is logged once for each
-// content.
+// look reloads one if its files changed, or if they could not be loaded last
+// time: what was missing may be a file that only their content names. A failure
+// is logged once for each content.
 func (w *Watcher) look(one *watched) {
-	if digest(one.Files) == one.digest {
+	changed, last := digest(one.Files) != one.digest, one.err
+	if !changed && last == nil {
 		return
 	}
 	if err := w.load(one); err != nil {
-		w.total.WithLabelValues(one.Name, "failure").Inc()
-		w.log.Error("changed files are bad, the last good content stays in effect", "source", one.Name, "error", err)
+		if changed || last.Error() != err.Error() {
+			w.total.WithLabelValues(one.Name, "failure").Inc()
+			w.log.Error("changed files are bad, the last good content stays in effect", "source", one.Name, "error", err)
+		}
 		return
 	}
 	w.total.WithLabelValues(one.Name, "success").Inc()
@@ -143,6 +148,7 @@ func (w *Watcher) load(one *watched) error {
 		}
 		one.Files = files
 	}
+	one.err = err
 	if err != nil {
 		w.good.WithLabelValues(one.Name).Set(0)
 		return err

@@ -25,6 +25,7 @@ type fixture struct {
 	log      bytes.Buffer
 	files    []string // what Load returns
 	inEffect []string // the contents of files that took effect last
+	needs    string   // a file without which Load fails
 	loads    int
 }
 
@@ -56,6 +57,11 @@ func (f *fixture) load() ([]string, error) {
 		}
 		contents = append(contents, string(content))
 	}
+	if f.needs != "" {
+		if _, err := os.Stat(f.needs); err != nil {
+			return f.files, err
+		}
+	}
 	f.inEffect = contents
 	return f.files, nil
 }
@@ -63,8 +69,16 @@ func (f *fixture) load() ([]string, error) {
 // expect compares what is in effect, and how often files were loaded.
 func (f *fixture) expect(t *testing.T, loads int, inEffect ...string) {
 	t.Helper()
-	if f.loads != loads || !slices.Equal(f.inEffect, inEffect) {
-		t.Errorf("%d loads, %q in effect; want %d, %q", f.loads, f.inEffect, loads, inEffect)
+	if f.loads != loads {
+		t.Errorf("%d loads, want %d", f.loads, loads)
+	}
+	f.expectInEffect(t, inEffect...)
+}
+
+func (f *fixture) expectInEffect(t *testing.T, want ...string) {
+	t.Helper()
+	if !slices.Equal(f.inEffect, want) {
+		t.Errorf("%q in effect, want %q", f.inEffect, want)
 	}
 }
 
@@ -151,6 +165,29 @@ func TestSymlinkSwap(t *testing.T) {
 	f.expect(t, 2, "two")
 }
 
+// A source that could not be loaded for want of a file that only its content
+// names is loaded as soon as that file is there, though nothing watched it.
+func TestMissingFileAppears(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, filepath.Join(dir, "f"), "one")
+	f := newFixture(t, file)
+	if err := f.watcher.Add(f.source()); err != nil {
+		t.Fatal(err)
+	}
+	f.needs = filepath.Join(dir, "other")
+	write(t, file, "two")
+	for range 3 {
+		f.watcher.Look()
+		f.expectInEffect(t, "one")
+	}
+	if n := strings.Count(f.log.String(), "changed files are bad"); n != 1 {
+		t.Errorf("%d failures logged, want 1:\n%s", n, &f.log)
+	}
+	write(t, f.needs, "")
+	f.watcher.Look()
+	f.expectInEffect(t, "two")
+}
+
 // Bad content leaves the last good one in effect, shows in the metrics, and is
 // logged once for each content. Good content ends that, the former one too.
 func TestBadContent(t *testing.T) {
@@ -163,7 +200,7 @@ func TestBadContent(t *testing.T) {
 		write(t, file, content)
 		f.watcher.Look()
 		f.watcher.Look()
-		f.expect(t, 2+i, "one")
+		f.expectInEffect(t, "one")
 		if n := f.metric(t, "gatehouse_reloads_total", "failure"); n != float64(i+1) {
 			t.Errorf("%v failures counted, want %d", n, i+1)
 		}
@@ -178,10 +215,17 @@ func TestBadContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.watcher.Look()
-	f.expect(t, 4, "one")
-	write(t, file, "one")
+	f.expectInEffect(t, "one")
+	write(t, file, "two")
 	f.watcher.Look()
-	f.expect(t, 5, "one")
+	f.expectInEffect(t, "two")
+	write(t, file, "bad once more")
+	f.watcher.Look()
+	write(t, file, "two")
+	f.watcher.Look()
+	loads := f.loads
+	f.watcher.Look()
+	f.expect(t, loads, "two")
 	if good := f.metric(t, "gatehouse_reload_last_successful", ""); good != 1 {
 		t.Errorf("last_successful is %v, want 1", good)
 	}
@@ -203,6 +247,32 @@ func TestBadAtFirst(t *testing.T) {
 	write(t, file, "one")
 	f.watcher.Look()
 	f.expect(t, 2, "one")
+}
+
+// What could not be loaded is tried again though its own files are the same:
+// what was missing may be a file that only their content names.
+func TestMissingBehindTheFile(t *testing.T) {
+	dir := t.TempDir()
+	file, behind := write(t, filepath.Join(dir, "f"), "one"), filepath.Join(dir, "behind")
+	f := newFixture(t, file)
+	source := f.source()
+	source.Load = func() ([]string, error) {
+		if _, err := os.Stat(behind); err != nil {
+			return f.files, err
+		}
+		return f.load()
+	}
+	if err := f.watcher.Add(source); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error %v, want that a file does not exist", err)
+	}
+	f.watcher.Look()
+	if f.log.Len() > 0 {
+		t.Errorf("the same failure was logged again:\n%s", &f.log)
+	}
+	write(t, behind, "")
+	f.watcher.Look()
+	f.watcher.Look()
+	f.expect(t, 1, "one")
 }
 
 // Load may name other files than before: those are watched from then on, and

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -88,16 +89,29 @@ func (t *Target) setToken(token string) {
 // Close closes the connections that are idle. Requests under way go on.
 func (t *Target) Close() { t.close() }
 
-// Load makes a Target of a kubeconfig's current context, or, with an empty
-// path, of the service account that Kubernetes mounts into a pod.
-func Load(kubeconfig string) (*Target, error) {
-	if kubeconfig == "" {
-		cfg, err := rest.InClusterConfig()
-		if err != nil {
-			return nil, fmt.Errorf("no kubeconfig is set, and in-cluster: %w", err)
-		}
-		return build(cfg, nil)
+// ServiceAccountDir is where Kubernetes mounts a pod's service account.
+const ServiceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+// InCluster makes a Target of the service account in dir, for the API server at
+// host and port, which Kubernetes gives a pod as KUBERNETES_SERVICE_HOST and
+// KUBERNETES_SERVICE_PORT.
+func InCluster(dir, host, port string) (*Target, error) {
+	if host == "" || port == "" {
+		return nil, errors.New("no kubeconfig is set, and this is no pod of a cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set")
 	}
+	target, err := build(&rest.Config{
+		Host:            "https://" + net.JoinHostPort(host, port),
+		BearerTokenFile: filepath.Join(dir, "token"),
+		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(dir, "ca.crt")},
+	}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("no kubeconfig is set, and in-cluster: %w", err)
+	}
+	return target, nil
+}
+
+// Load makes a Target of a kubeconfig's current context.
+func Load(kubeconfig string) (*Target, error) {
 	file, err := clientcmd.LoadFromFile(kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
