@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"bufio"
+	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -27,16 +30,27 @@ type exchange struct {
 	aborted     bool // the answer was cut off
 }
 
-// recorder notes what is answered. Flush and Hijack reach the real writer by
+// recorder notes what is answered. Flush and deadlines reach the real writer by
 // Unwrap.
 type recorder struct {
 	http.ResponseWriter
+	ctx    context.Context // of the request; ends a connection that was taken over
 	status int
 	bytes  int64
 }
 
 // Unwrap serves http.ResponseController.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Hijack takes the connection over, and closes it when the request is cut off:
+// the copying alone would wait until the caller hangs up.
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		context.AfterFunc(w.ctx, func() { _ = conn.Close() }) // it may be closed already
+	}
+	return conn, buffered, err
+}
 
 // WriteHeader notes the status. Informational answers of the API server end
 // here: they are not checked and cleaned as the final one is, and a 101 among

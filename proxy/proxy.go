@@ -102,7 +102,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id:     uuid.NewString(),
 		start:  p.cfg.Now(),
 		client: clientAddress(r),
-		writer: recorder{ResponseWriter: w},
+		writer: recorder{ResponseWriter: w, ctx: r.Context()},
 	}
 	w.Header().Set("Audit-Id", x.id)
 	defer p.finish(x, r)

@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
 )
 
-// handOver is how long a changed issuer may take to fetch its keys before it
-// takes the place of the present one all the same.
-const handOver = 30 * time.Second
-
 // replaceIssuer puts next into effect. Before serve begins that is at once;
-// while it runs, the present issuer answers until next has keys.
+// while it runs, the present issuer answers until next has keys: a CA file that
+// verifies nobody locks nobody out.
 func (p *parts) replaceIssuer(next *oidc.Issuer, issuers *oidc.Issuers) {
 	if p.running == nil {
 		p.issuer.Store(next)
@@ -26,11 +22,10 @@ func (p *parts) replaceIssuer(next *oidc.Issuer, issuers *oidc.Issuers) {
 	p.stopIssuer = stop
 	go next.Run(ctx)
 	go func() {
+		defer stopOld()
 		select {
 		case <-next.Ready():
-		case <-time.After(handOver):
 		case <-ctx.Done():
-			stopOld()
 			return
 		}
 		p.swapping.Lock()
@@ -38,8 +33,8 @@ func (p *parts) replaceIssuer(next *oidc.Issuer, issuers *oidc.Issuers) {
 		if ctx.Err() == nil { // else a later one has taken its place already
 			p.issuer.Store(next)
 			p.issuers.Swap(issuers)
+			p.log.Info("the issuer is reached with the changed CA file", "issuer", next.URL())
 		}
-		stopOld()
 	}()
 }
 
