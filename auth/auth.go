@@ -33,10 +33,11 @@ const (
 	KindUnknown   Kind = "unknown"    // a credential that no authenticator recognised
 	KindOIDC      Kind = "oidc"       // an ID token of a trusted issuer
 	KindTokenFile Kind = "token_file" // a static token of the CSV file
+	KindAnonymous Kind = "anonymous"  // no credential, where none is needed
 )
 
 // Kinds returns every [Kind], for metrics and documents.
-func Kinds() []Kind { return []Kind{KindNone, KindUnknown, KindOIDC, KindTokenFile} }
+func Kinds() []Kind { return []Kind{KindNone, KindUnknown, KindOIDC, KindTokenFile, KindAnonymous} }
 
 // Identity is what a credential proved. It is shared between requests that
 // present the same credential, so nobody may change it.

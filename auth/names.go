@@ -45,6 +45,9 @@ func (p NamePolicy) Check(kind Kind, u *User) error {
 	if fault := wireFault(u); fault != "" {
 		return Refuse(kind, BadName, fault)
 	}
+	if kind == KindAnonymous && u.Name == AnonymousUser && slices.Equal(u.Groups, []string{UnauthenticatedGroup}) {
+		return nil // reserved names, given by us and not by a credential
+	}
 	if p.reserved(u.Name) {
 		return Refuse(kind, ReservedName, fmt.Sprintf("the user name %q is reserved", u.Name))
 	}

@@ -34,6 +34,9 @@ const (
 	UnverifiedEmail    Reason = "unverified_email"    // `email_verified` is not true
 	BadGroupsClaim     Reason = "bad_groups_claim"    // the claim of the groups is neither string nor list of strings
 	RequiredClaim      Reason = "required_claim"      // a required claim is missing or has another value
+	BadMapping         Reason = "bad_mapping"         // the uid or an extra cannot be made of the claims
+	ClaimRule          Reason = "claim_rule"          // a claim validation rule is not met
+	UserRule           Reason = "user_rule"           // a user validation rule is not met
 	BadName            Reason = "bad_name"            // a name, group, uid or extra that the wire would change
 	ReservedName       Reason = "reserved_name"       // a name or group that Kubernetes keeps for itself
 	IdentityTooLarge   Reason = "identity_too_large"  // more groups or extras than can be forwarded
@@ -47,7 +50,7 @@ func Reasons() []Reason {
 		NoCredential, BadHeader, SeveralCredentials, UnsupportedScheme, TokenTooLong, UnknownToken,
 		MalformedToken, UnsupportedAlgorithm, UnknownKey, BadSignature, IssuerUnavailable,
 		Expired, NotYetValid, WrongAudience, WrongParty, WrongTokenType, BadUsernameClaim,
-		UnverifiedEmail, BadGroupsClaim, RequiredClaim, BadName, ReservedName, IdentityTooLarge,
+		UnverifiedEmail, BadGroupsClaim, RequiredClaim, BadMapping, ClaimRule, UserRule, BadName, ReservedName, IdentityTooLarge,
 		UnsupportedClaims, InternalAuthFailed,
 	}
 }

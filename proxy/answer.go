@@ -31,17 +31,21 @@ var (
 	badBody        = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "The request's body cannot be read."}
 	badMethod      = answer{code: 405, reason: metav1.StatusReasonMethodNotAllowed, message: "This method is not passed on to the API server."}
 	noImpersonate  = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Acting as another user (--as) is not offered here: leave the Impersonate headers out."}
+	cutOff         = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse shut down before the API server had answered: the request may have been carried out."}
 	draining       = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse is shutting down: try again.", retryAfter: 1}
 	internalError  = answer{code: 500, reason: metav1.StatusReasonInternalError, message: "gatehouse met an error of its own: its operator finds it in the log by the audit id."}
 )
 
-// Answers about the way from gatehouse to the API server.
+// Answers about the way from gatehouse to the API server. Clients repeat what
+// was answered with Retry-After, whatever its method (client-go, up to ten
+// times), so it stands only where nothing was sent; answer.repeatable adds it
+// where sending again does no harm.
 var (
 	upstreamDown    = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "gatehouse cannot reach the API server: try again in a moment.", retryAfter: 1}
-	upstreamBroken  = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The connection between gatehouse and the API server failed before an answer came.", retryAfter: 1}
-	upstreamFalse   = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "gatehouse does not trust the certificate of what answers for the API server: its operator has to mend that.", retryAfter: 1}
-	upstreamSlow    = answer{code: 504, reason: metav1.StatusReasonTimeout, message: "The API server did not answer gatehouse in time.", retryAfter: 1}
-	upstreamRefused = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The API server does not accept gatehouse's own credential: its operator has to mend that. Yours is not at fault.", retryAfter: 1}
+	upstreamBroken  = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The connection between gatehouse and the API server failed before an answer came that could be passed on."}
+	upstreamFalse   = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "gatehouse does not trust the certificate of what answers for the API server: its operator has to mend that."}
+	upstreamSlow    = answer{code: 504, reason: metav1.StatusReasonTimeout, message: "The API server did not answer gatehouse in time."}
+	upstreamRefused = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The API server does not accept gatehouse's own credential: its operator has to mend that. Yours is not at fault."}
 )
 
 // notAccepted is said of every credential that is refused before anything in it
@@ -66,6 +70,9 @@ var refusalSentences = map[auth.Reason]string{
 	auth.UnverifiedEmail:    "Your e-mail address is not verified: verify it with your identity provider and sign in again.",
 	auth.BadGroupsClaim:     "The groups in your token cannot be read: ask your administrator to look at the groups claim.",
 	auth.RequiredClaim:      "Your token lacks a claim that this cluster requires: ask your administrator for access.",
+	auth.BadMapping:         "Your token does not hold what this cluster expects of it: ask your administrator which claims are used.",
+	auth.ClaimRule:          "Your token does not meet a rule of this cluster: ask your administrator for access.",
+	auth.UserRule:           "Your user name or groups do not meet a rule of this cluster: ask your administrator for access.",
 	auth.BadName:            "Your user name or one of your groups holds characters that cannot be passed on: ask your administrator.",
 	auth.ReservedName:       "Your user name or one of your groups is reserved for Kubernetes itself, and is not accepted here.",
 	auth.IdentityTooLarge:   "You are in more groups than can be passed on: ask your administrator to send fewer.",
@@ -112,6 +119,16 @@ func roundDuration(d time.Duration) string {
 
 // unwantedBody is how long the rest of a refused request may take.
 const unwantedBody = time.Second
+
+// repeatable returns a with Retry-After if a request of this method can be made
+// again without harm (RFC 9110 section 9.2.1).
+func (a answer) repeatable(method string) answer {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		a.retryAfter = 1
+	}
+	return a
+}
 
 // write sends a as a metav1.Status, and again as a Warning: kubectl drops the
 // body of an error while it discovers the API, and prints warnings.

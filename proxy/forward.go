@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -19,7 +20,8 @@ import (
 
 // forward sends r to target with exactly this header, and streams the answer
 // back. Nothing in it decides anything about the caller.
-func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, header http.Header) {
+// body is the whole of a request's, or nil if it is to be streamed.
+func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, header http.Header, body []byte) {
 	transport := target.Requests
 	if header["Upgrade"] != nil {
 		transport = target.Upgrades
@@ -33,6 +35,12 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 			pr.Out.URL = outgoingURL(pr.In.URL, target.URL)
 			pr.Out.Host = target.URL.Host
 			pr.Out.Trailer = nil
+			if body != nil {
+				// With it the transport can send the request again if the API
+				// server refused the stream, as it does when it goes away.
+				pr.Out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+				pr.Out.Body, _ = pr.Out.GetBody()
+			}
 		},
 		ModifyResponse: func(resp *http.Response) error {
 			x.answered = p.cfg.Now()
@@ -54,11 +62,28 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 		},
 	}
 	if r.Body != nil && r.Body != http.NoBody {
-		body := &watchedBody{ReadCloser: r.Body}
-		r.Body, x.body = body, body
+		x.body = &watchedBody{ReadCloser: r.Body}
+		r.Body = x.body
 	}
 	x.forwarded = p.cfg.Now()
 	reverse.ServeHTTP(&x.writer, r)
+}
+
+// maxSmallBody is the largest body that is read before the request is
+// forwarded. What people and controllers write is mostly below.
+const maxSmallBody = 256 << 10
+
+// smallBody returns the whole body of r if its length is known and small, else
+// nil.
+func smallBody(r *http.Request) ([]byte, error) {
+	if r.ContentLength <= 0 || r.ContentLength > maxSmallBody || r.Header["Upgrade"] != nil {
+		return nil, nil
+	}
+	body := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(r.Body, body); err != nil {
+		return nil, err
+	}
+	return body, nil
 }
 
 // outgoingURL puts the path and query of in, byte for byte, behind the API
@@ -111,7 +136,7 @@ func cleanResponse(h http.Header) {
 func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		if p.drain.Err() != nil {
-			p.answer(x, r, draining) // cut off by us; if the caller left, it does no harm
+			p.answer(x, r, cutOff.repeatable(r.Method)) // by us; if the caller left, it does no harm
 			return
 		}
 		x.writer.status = statusClientGone
@@ -125,7 +150,11 @@ func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 	x.upstreamErr = err
 	p.metrics.upstreamFailed(err)
 	p.cfg.Log.Error("the API server did not answer", "audit_id", x.id, "error", err)
-	p.answer(x, r, upstreamAnswer(err))
+	a := upstreamAnswer(err)
+	if a == upstreamBroken || a == upstreamSlow {
+		a = a.repeatable(r.Method)
+	}
+	p.answer(x, r, a)
 }
 
 // statusClientGone is what logs and metrics show for a caller who left.

@@ -143,13 +143,13 @@ func appendResource(attrs []slog.Attr, x *exchange) []slog.Attr {
 func appendIdentity(attrs []slog.Attr, x *exchange) []slog.Attr {
 	if x.refusal != nil {
 		return append(attrs, slog.String("credential", string(x.refusal.Kind)),
-			slog.String("refused", string(x.refusal.Reason)), slog.String("detail", x.refusal.Detail))
+			slog.String("refused", string(x.refusal.Reason)), slog.String("detail", bounded(x.refusal.Detail)))
 	}
 	if x.identity == nil {
 		return attrs
 	}
 	attrs = append(attrs, slog.String("credential", string(x.identity.Kind)),
-		slog.String("user", x.identity.Name), slog.Int("groups", len(x.identity.Groups)))
+		slog.String("user", bounded(x.identity.Name)), slog.Int("groups", len(x.identity.Groups)))
 	if x.identity.Issuer != "" {
 		attrs = append(attrs, slog.String("issuer", x.identity.Issuer))
 	}

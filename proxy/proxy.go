@@ -73,7 +73,7 @@ func New(cfg Config) (*Proxy, error) {
 	return p, nil
 }
 
-// EndWatches ends the watches under way, at the end of an event, and refuses
+// EndWatches ends the watches under way, as the API server would, and refuses
 // new ones, so that clients begin them again at another replica. Other requests
 // go on.
 func (p *Proxy) EndWatches() { p.stop() }
@@ -148,7 +148,12 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, internalError)
 		return
 	}
-	p.forward(x, r, target, header)
+	body, err := smallBody(r)
+	if err != nil {
+		p.answer(x, r, badBody)
+		return
+	}
+	p.forward(x, r, target, header, body)
 }
 
 // authenticate returns whom the request's credential names. No identity leaves
@@ -183,6 +188,7 @@ func (p *Proxy) refuse(x *exchange, r *http.Request, err error) {
 
 func (p *Proxy) answer(x *exchange, r *http.Request, a answer) {
 	x.own = true
+	x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
 	a.write(&x.writer, r)
 }
 

@@ -66,6 +66,41 @@ func TestUpstreamTrouble(t *testing.T) {
 	}
 }
 
+// Promise: only what was not sent, or may be sent twice, is to be tried again:
+// client-go repeats whatever is answered with Retry-After.
+func TestRetryAfter(t *testing.T) {
+	cut := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	unauthorized := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }
+	for _, tt := range []struct {
+		name    string
+		handler http.HandlerFunc
+		down    bool
+		method  string
+		retry   bool
+	}{
+		{"nothing was sent", cut, true, http.MethodPost, true},
+		{"perhaps carried out", cut, false, http.MethodPost, false},
+		{"perhaps carried out, delete", cut, false, http.MethodDelete, false},
+		{"read", cut, false, http.MethodGet, true},
+		{"an operator's affair", unauthorized, false, http.MethodGet, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGate(t, 2, tt.handler)
+			if tt.down {
+				g.back.Close()
+			}
+			resp, err := g.client(2).Do(g.request(tt.method, "/api", "alice"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if got := resp.Header.Get("Retry-After") != ""; got != tt.retry {
+				t.Errorf("%d with Retry-After: %t, want %t", resp.StatusCode, got, tt.retry)
+			}
+		})
+	}
+}
+
 // Promise: something that answers for the API server with a certificate of
 // another CA gets nothing, and the operator is told what is wrong.
 func TestUpstreamIsSomebodyElse(t *testing.T) {

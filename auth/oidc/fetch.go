@@ -62,7 +62,10 @@ func newClient(roots *x509.CertPool) *http.Client {
 	}
 }
 
-func origin(u *url.URL) string { return u.Scheme + "://" + u.Host }
+// origin returns scheme, host and port, written in one way.
+func origin(u *url.URL) string {
+	return u.Scheme + "://" + strings.TrimSuffix(strings.ToLower(u.Host), ":443")
+}
 
 // getJSON reads one bounded JSON document into v. Errors do not quote the body.
 func getJSON(ctx context.Context, client *http.Client, from string, v any) error {
@@ -98,7 +101,11 @@ func (i *Issuer) discover(ctx context.Context) (string, error) {
 		Issuer  string `json:"issuer"`
 		JWKSURI string `json:"jwks_uri"`
 	}
-	if err := getJSON(ctx, i.client, strings.TrimSuffix(i.url, "/")+"/.well-known/openid-configuration", &doc); err != nil {
+	from := i.cfg.DiscoveryURL
+	if from == "" {
+		from = strings.TrimSuffix(i.url, "/") + "/.well-known/openid-configuration"
+	}
+	if err := getJSON(ctx, i.client, from, &doc); err != nil {
 		return "", fmt.Errorf("discovery: %w", err)
 	}
 	if doc.Issuer != i.url {
@@ -117,17 +124,24 @@ func (i *Issuer) acceptKeysURL(raw string) error {
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
 		return fmt.Errorf("jwks_uri %.200q is not an https URL", raw)
 	}
-	issuer, err := url.Parse(i.url)
-	if err != nil {
-		return err
-	}
 	switch to := origin(u); {
-	case to == origin(issuer), slices.Contains(i.cfg.KeyOrigins, to):
+	case slices.Contains(i.ownOrigins(), to), slices.Contains(i.cfg.KeyOrigins, to):
 	case i.url == googleIssuer && to == googleKeyHost:
 	default:
 		return fmt.Errorf("jwks_uri is on another origin, %.200s: add it to GATEHOUSE_JWKS_ORIGINS if you trust it", to)
 	}
 	return nil
+}
+
+// ownOrigins are those that the operator named for this issuer.
+func (i *Issuer) ownOrigins() []string {
+	var origins []string
+	for _, raw := range []string{i.url, i.cfg.DiscoveryURL} {
+		if u, err := url.Parse(raw); err == nil && raw != "" {
+			origins = append(origins, origin(u))
+		}
+	}
+	return origins
 }
 
 // errNoKeys says that an issuer publishes a key set in which no key can verify

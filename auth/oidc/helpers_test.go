@@ -77,7 +77,7 @@ func startWorld(t *testing.T, change func(*oidc.Config, *authtest.Issuer)) *worl
 		change(&cfg, real)
 	}
 	if cfg.Mapping == nil {
-		cfg.Mapping = oidc.Flags{IssuerURL: real.URL, UsernamePrefix: "-", GroupsClaim: "groups"}.Mapping()
+		cfg.Mapping = subject{}
 	}
 	if w.view, err = oidc.New(cfg); err != nil {
 		t.Fatal(err)
@@ -138,4 +138,18 @@ func (w *world) nextFetch() bool {
 func newKey(t *testing.T, id string) *authtest.Key {
 	t.Helper()
 	return newKeyOf(t, id, "RS256")
+}
+
+// subject is a mapping that takes the user from `sub` and the groups from
+// `groups`.
+type subject struct{}
+
+func (subject) Claims() []string { return []string{"sub", "groups", "login"} }
+
+func (subject) User(_ context.Context, claims map[string]any) (auth.User, error) {
+	name, ok := claims["sub"].(string)
+	if !ok {
+		return auth.User{}, auth.Refuse(auth.KindOIDC, auth.BadUsernameClaim, "")
+	}
+	return auth.User{Name: name}, nil
 }

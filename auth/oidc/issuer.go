@@ -36,14 +36,22 @@ func Algorithms() []string {
 	return []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}
 }
 
-// Mapping makes a user of verified claims. Its error is a [*auth.Refusal].
-type Mapping func(Claims) (auth.User, error)
+// Mapping makes a user of verified claims.
+type Mapping interface {
+	// User returns whom claims name. Its error is a [*auth.Refusal].
+	User(ctx context.Context, claims map[string]any) (auth.User, error)
+	// Claims returns the names of the claims that it reads by name.
+	Claims() []string
+}
 
 // Config describes one issuer.
 type Config struct {
 	URL       string   // the exact `iss` of its tokens; https
 	Audiences []string // a token must be for one of them
 	Mapping   Mapping
+	// DiscoveryURL is where the discovery document is. Default: the well-known
+	// place below URL.
+	DiscoveryURL string
 	// Algorithms that may sign. Default: RS256.
 	Algorithms []string
 	// AuthorizedParties are the clients, besides Audiences, that `azp` may
@@ -91,7 +99,7 @@ func New(cfg Config) (*Issuer, error) {
 	if err := checkURL(cfg.URL); err != nil {
 		return nil, err
 	}
-	if len(cfg.Audiences) == 0 || cfg.Mapping == nil {
+	if len(cfg.Audiences) == 0 || slices.Contains(cfg.Audiences, "") || cfg.Mapping == nil {
 		return nil, fmt.Errorf("issuer %s: an audience and a mapping are needed", cfg.URL)
 	}
 	if len(cfg.Algorithms) == 0 {
@@ -228,7 +236,10 @@ func (i *Issuer) verify(ctx context.Context, t *unverified) (*auth.Identity, err
 	if claimsErr != nil {
 		return nil, claimsErr
 	}
-	user, err := i.cfg.Mapping(t.claims)
+	if err := foldedNames(t.claims, i.cfg.Mapping.Claims()); err != nil {
+		return nil, refuse(auth.MalformedToken, "payload: "+err.Error())
+	}
+	user, err := i.cfg.Mapping.User(ctx, t.claims)
 	if err != nil {
 		return nil, err
 	}
@@ -317,7 +328,7 @@ func (i *Issuer) checkParty(claims Claims) error {
 type tokenKeys struct {
 	ring     *keyRing
 	token    *unverified
-	mayAsk   bool // whether an unknown key id may cause a fetch
+	mayAsk   bool // whether a token that no key verifies may cause a fetch
 	verified bool
 	refusal  *auth.Refusal
 }
@@ -330,24 +341,33 @@ func (k *tokenKeys) VerifySignature(ctx context.Context, raw string) ([]byte, er
 		return nil, err
 	}
 	all, snapshot := k.ring.keys()
-	candidates := k.choose(all)
-	if len(candidates) == 0 && k.mayAsk && k.ring.demand(ctx, snapshot) {
+	payload := k.try(jws, all)
+	// The key may be new, or another one under the same id.
+	if payload == nil && k.mayAsk && k.ring.demand(ctx, snapshot) {
 		all, _ = k.ring.keys()
-		candidates = k.choose(all)
+		payload = k.try(jws, all)
 	}
-	if len(all) == 0 {
+	switch {
+	case payload != nil:
+		k.verified = true
+		return payload, nil
+	case all == nil:
 		return nil, k.refuse(auth.IssuerUnavailable, "the issuer's keys are not known")
-	}
-	if len(candidates) == 0 {
+	case len(k.choose(all)) == 0:
 		return nil, k.refuse(auth.UnknownKey, "the issuer publishes no key that fits the token's `kid` and `alg`")
+	default:
+		return nil, k.refuse(auth.BadSignature, "the signature does not fit the issuer's key")
 	}
-	for _, key := range candidates {
+}
+
+// try returns the payload if one of keys signed it, else nil.
+func (k *tokenKeys) try(jws *jose.JSONWebSignature, keys []jose.JSONWebKey) []byte {
+	for _, key := range k.choose(keys) {
 		if payload, err := jws.Verify(key.Key); err == nil {
-			k.verified = true
-			return payload, nil
+			return payload
 		}
 	}
-	return nil, k.refuse(auth.BadSignature, "the signature does not fit the issuer's key")
+	return nil
 }
 
 // choose returns the keys that may have signed the token. Without a `kid` there

@@ -16,8 +16,8 @@ import (
 //
 //   - at start, and until it succeeds once, with growing pauses;
 //   - then every refresh interval, so that a withdrawn key stops working;
-//   - on a key id that is not known, at most once in onDemandPause, whatever
-//     the number of tokens, so that a forged token costs the issuer nothing.
+//   - on a token that no key verifies, at most once in onDemandPause, whatever
+//     the number of tokens, so that forged ones cost the issuer next to nothing.
 //
 // A fetch that fails leaves the last good keys in use until they are older
 // than maxAge.
@@ -93,7 +93,7 @@ func (k *keyRing) keys() ([]jose.JSONWebKey, *keySnapshot) {
 	return snapshot.keys, snapshot
 }
 
-// demand asks the issuer again because the snapshot seen lacks a key id. It
+// demand asks the issuer again because the snapshot seen verifies no token. It
 // reports whether there is another snapshot now.
 func (k *keyRing) demand(ctx context.Context, seen *keySnapshot) bool {
 	k.mu.Lock()
@@ -184,8 +184,12 @@ func (k *keyRing) status() (fetched time.Time, count int, err error) {
 	if snapshot != nil {
 		fetched = snapshot.fetched
 	}
-	if keys == nil && err == nil {
+	switch {
+	case err != nil:
+	case snapshot == nil:
 		err = errors.New("not asked yet")
+	case keys == nil:
+		err = errors.New("the keys are too old")
 	}
 	return fetched, len(keys), err
 }

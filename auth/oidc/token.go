@@ -43,19 +43,29 @@ func parse(token string) (*unverified, error) {
 		return nil, errNotJWT
 	}
 	claims, err := decodeObject(payloadPart)
-	if claims == nil {
+	if err != nil {
 		return nil, errNotJWT
 	}
 	issuer, ok := claims["iss"].(string)
 	if !ok {
 		return nil, errNotJWT
 	}
-	t := &unverified{raw: token, claims: claims, issuer: issuer, fault: err}
+	t := &unverified{raw: token, claims: claims, issuer: issuer}
 	if err := foldedNames(claims, registeredClaims); err != nil {
 		t.fault = errors.Join(t.fault, fmt.Errorf("payload: %w", err))
 	}
 	t.fault = errors.Join(t.fault, t.readHeader(headerPart))
 	return t, nil
+}
+
+// UnverifiedIssuer returns the `iss` of a token, or "" if it has none. It says
+// nothing of who made the token.
+func UnverifiedIssuer(token string) string {
+	t, err := parse(token)
+	if err != nil {
+		return ""
+	}
+	return t.issuer
 }
 
 // registeredClaims are the claims that decide something here. A claim whose
@@ -127,6 +137,7 @@ func decodeObject(part string) (map[string]any, error) {
 func foldedNames(object map[string]any, known []string) error {
 	for name := range object {
 		for _, k := range known {
+			// Letters beyond ASCII that fold into it are longer, never shorter.
 			if len(name) >= len(k) && name != k && strings.EqualFold(name, k) {
 				return fmt.Errorf("a name differs from %q in case alone", k)
 			}

@@ -74,6 +74,7 @@ func TestClaims(t *testing.T) {
 		{"claim in other case", authtest.Claims{"Sub": "mallory"}, auth.MalformedToken},
 		{"claim in other case, Unicode", authtest.Claims{"i\u017fs": "x"}, auth.MalformedToken},
 		{"audience in other case", authtest.Claims{"aud": nil, "AUD": "gatehouse"}, auth.MalformedToken},
+		{"configured claim in other case", authtest.Claims{"login": "a", "Login": "b"}, auth.MalformedToken},
 		{"groups in other case", authtest.Claims{"Groups": []string{"admins"}}, auth.MalformedToken},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -232,7 +233,7 @@ func FuzzToken(f *testing.F) {
 	f.Cleanup(func() { real.Close() })
 	view, err := oidc.New(oidc.Config{
 		URL: real.URL, Audiences: []string{authtest.Audience}, Roots: ca.Pool(),
-		Mapping: oidc.Flags{IssuerURL: real.URL}.Mapping(),
+		Mapping: subject{},
 	})
 	if err != nil {
 		f.Fatal(err)

@@ -1,19 +1,19 @@
 package main
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
-	"sync"
+	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/auth/authconfig"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenfile"
 	"github.com/kube-gatehouse/gatehouse/cmd/reload"
@@ -32,15 +32,10 @@ type parts struct {
 	upstream    upstream.Live
 	tokens      auth.Live    // of the token file
 	tokenCount  atomic.Int64 // how many tokens are in it
-	issuers     auth.Live
-	issuer      atomic.Pointer[oidc.Issuer] // nil without OIDC
+	issuers     issuers
 	watcher     *reload.Watcher
 	fetches     *prometheus.CounterVec
-
-	// running is nil until serve begins; stopIssuer ends the present issuer.
-	running    context.Context
-	swapping   sync.Mutex // held while one issuer takes another's place
-	stopIssuer context.CancelFunc
+	warnings    []string // what is allowed, and probably not meant
 }
 
 // assemble reads every file that s names. Whatever is wrong is added to f.
@@ -51,6 +46,8 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 		metrics:     prometheus.NewRegistry(),
 		names:       auth.NamePolicy{AllowedReserved: s.AllowedReservedNames},
 		certificate: &serve.Certificate{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile},
+		issuers:     issuers{log: log},
+		fetches:     newFetchCounter(),
 	}
 	var err error
 	if p.watcher, err = reload.New(reload.Every, p.metrics, log); err != nil {
@@ -64,8 +61,9 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 		f.addAll("TOKEN_AUTH_FILE", p.watcher.Add(reload.Source{Name: "token_auth_file", Files: []string{s.TokenAuthFile}, Load: p.loadTokens}))
 	}
 	if s.OIDC.configured() {
-		p.fetches = newFetchCounter()
 		f.addAll("OIDC_ISSUER_URL", p.watcher.Add(reload.Source{Name: "oidc_ca_file", Files: notEmpty(s.OIDC.CAFile), Load: p.loadIssuer}))
+	} else if s.AuthenticationConfig != "" {
+		f.addAll("AUTHENTICATION_CONFIG", p.watcher.Add(reload.Source{Name: "authentication_config", Files: []string{s.AuthenticationConfig}, Load: p.loadConfig}))
 	}
 	return p
 }
@@ -137,7 +135,8 @@ func (p *parts) loadTokens() ([]string, error) {
 	return []string{file}, nil
 }
 
-// loadIssuer makes the issuer anew: with its CA file, its connections change.
+// loadIssuer makes the one issuer of the OIDC settings anew: with its CA file,
+// its connections change.
 func (p *parts) loadIssuer() ([]string, error) {
 	o := p.settings.OIDC
 	files := notEmpty(o.CAFile)
@@ -147,32 +146,88 @@ func (p *parts) loadIssuer() ([]string, error) {
 		o.SigningAlgs = nil // so that what else is wrong is found
 	}
 	roots, rootsErr := readRoots(o.CAFile)
-	issuer, err := oidc.New(oidc.Config{
-		URL:       o.IssuerURL,
-		Audiences: []string{o.ClientID},
-		Mapping: oidc.Flags{
-			IssuerURL: o.IssuerURL, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
-			GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: required,
-		}.Mapping(),
-		Algorithms:        o.SigningAlgs,
+	described, err := authconfig.Flags{
+		IssuerURL: o.IssuerURL, ClientID: o.ClientID, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
+		GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: required,
+	}.Issuer()
+	if err := errors.Join(rootsErr, err); err != nil || reported {
+		return files, err
+	}
+	issuer, err := p.newIssuer(described, roots, o.SigningAlgs)
+	if err != nil {
+		return files, err
+	}
+	set, err := newIssuerSet([]*oidc.Issuer{issuer}, auth.Anonymous{})
+	if err != nil {
+		return files, err
+	}
+	p.issuers.replace(set)
+	return files, nil
+}
+
+// loadConfig makes all issuers of the AuthenticationConfiguration anew.
+func (p *parts) loadConfig() ([]string, error) {
+	file := p.settings.AuthenticationConfig
+	files := []string{file}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return files, err
+	}
+	config, err := authconfig.Parse(content, p.disallowedIssuers())
+	if err != nil {
+		return files, prefixed(file, err)
+	}
+	var list []*oidc.Issuer
+	for i, described := range config.Issuers {
+		var roots *x509.CertPool
+		if len(described.CertificateAuthority) > 0 {
+			roots = x509.NewCertPool()
+			roots.AppendCertsFromPEM(described.CertificateAuthority) // was validated
+		}
+		issuer, err := p.newIssuer(described, roots, oidc.Algorithms())
+		if err != nil {
+			return files, fmt.Errorf("%s: jwt[%d]: %w", file, i, err)
+		}
+		list = append(list, issuer)
+	}
+	set, err := newIssuerSet(list, config.Anonymous)
+	if err != nil {
+		return files, fmt.Errorf("%s: %w", file, err)
+	}
+	p.warnings = config.Collisions()
+	for _, collision := range p.warnings {
+		p.log.Warn("issuers are not told apart", "file", file, "collision", collision)
+	}
+	p.issuers.replace(set)
+	return files, nil
+}
+
+// disallowedIssuers is the issuer of gatehouse's own token: a token of the
+// cluster is a ServiceAccount's, and not to be taken for a person's.
+func (p *parts) disallowedIssuers() []string {
+	target := p.upstream.Target()
+	if p.settings.AllowClusterIssuer || target == nil {
+		return nil
+	}
+	return notEmpty(oidc.UnverifiedIssuer(strings.TrimPrefix(target.Authorization(), "Bearer ")))
+}
+
+func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, algorithms []string) (*oidc.Issuer, error) {
+	return oidc.New(oidc.Config{
+		URL:               described.URL,
+		DiscoveryURL:      described.DiscoveryURL,
+		Audiences:         described.Audiences,
+		Mapping:           described.Mapping,
+		Algorithms:        algorithms,
 		AuthorizedParties: p.settings.AuthorizedParties,
 		TokenTypes:        p.settings.TokenTypes,
 		KeyOrigins:        p.settings.JWKSOrigins,
 		Roots:             roots,
 		RefreshInterval:   p.settings.JWKSRefreshInterval,
 		MaxKeyAge:         p.settings.JWKSMaxAge,
-		OnFetch:           func(ok bool) { p.fetches.WithLabelValues(issuerHash(o.IssuerURL), resultLabel(ok)).Inc() },
+		OnFetch:           func(ok bool) { p.fetches.WithLabelValues(issuerHash(described.URL), resultLabel(ok)).Inc() },
 		Log:               p.log,
 	})
-	if err := errors.Join(rootsErr, err); err != nil || reported {
-		return files, err
-	}
-	issuers, err := oidc.NewIssuers(issuer)
-	if err != nil {
-		return files, err
-	}
-	p.replaceIssuer(issuer, issuers)
-	return files, nil
 }
 
 func readRoots(file string) (*x509.CertPool, error) {

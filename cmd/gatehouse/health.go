@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/kube-gatehouse/gatehouse/auth/oidc"
 	"github.com/kube-gatehouse/gatehouse/proxy/serve"
 )
 
@@ -77,21 +78,29 @@ func (h *health) checks() []serve.Check {
 		serving.Err = errors.New("shutting down")
 	}
 	checks := []serve.Check{serving, {Name: "apiserver", Err: h.upstreamError()}}
-	if issuer := h.parts.issuer.Load(); issuer != nil {
-		check := serve.Check{Name: "issuer/" + issuer.URL(), Degraded: h.parts.tokenCount.Load() > 0}
-		status := issuer.Status()
-		switch {
-		case !status.Ready && status.Err != nil:
-			check.Err = status.Err
-		case !status.Ready:
-			check.Err = errors.New("its keys are too old")
-		case status.Err != nil:
-			check.Err = fmt.Errorf("keys of %s are used: %w", status.Fetched.UTC().Format(time.RFC3339), status.Err)
-			check.Degraded = true
-		}
-		checks = append(checks, check)
+	list := h.parts.issuers.list()
+	somebody := h.parts.tokenCount.Load() > 0
+	for _, issuer := range list {
+		somebody = somebody || issuer.Status().Ready
+	}
+	for _, issuer := range list {
+		checks = append(checks, issuerCheck(issuer, somebody))
 	}
 	return checks
+}
+
+// issuerCheck is the line of one issuer. A failure leaves the replica ready if
+// somebody else can be served.
+func issuerCheck(issuer *oidc.Issuer, somebody bool) serve.Check {
+	check := serve.Check{Name: "issuer/" + issuer.URL(), Degraded: somebody}
+	status := issuer.Status()
+	switch {
+	case !status.Ready:
+		check.Err = status.Err
+	case status.Err != nil:
+		check.Err = fmt.Errorf("keys of %s are used: %w", status.Fetched.UTC().Format(time.RFC3339), status.Err)
+	}
+	return check
 }
 
 // issuerHash is how an issuer is named in a label, as kube-apiserver does.
@@ -131,23 +140,11 @@ func (h *health) registerMetrics() error {
 		gauge("gatehouse_serving_certificate_expiry_timestamp_seconds", "When the serving certificate ends, in Unix time.", nil,
 			func() float64 { return float64(h.parts.certificate.Expires().Unix()) }),
 	}
-	if issuer := h.parts.issuer.Load(); issuer != nil {
-		labels := prometheus.Labels{"issuer_hash": issuerHash(issuer.URL())}
+	all = append(all, h.parts.fetches, issuerMetrics{&h.parts.issuers})
+	for _, issuer := range h.parts.issuers.list() {
 		for _, result := range []bool{true, false} {
 			h.parts.fetches.WithLabelValues(issuerHash(issuer.URL()), resultLabel(result))
 		}
-		all = append(all, h.parts.fetches,
-			gauge("gatehouse_issuer_ready", "1 if the issuer's keys are known, by issuer (SHA-256 of its URL).", labels,
-				func() float64 { return boolValue(h.parts.issuer.Load().Status().Ready) }),
-			gauge("gatehouse_issuer_keys", "Keys of the issuer in use, by issuer (SHA-256 of its URL).", labels,
-				func() float64 { return float64(h.parts.issuer.Load().Status().Keys) }),
-			gauge("gatehouse_issuer_keys_fetched_timestamp_seconds", "When the issuer's keys were last fetched, in Unix time; 0 if never.", labels,
-				func() float64 {
-					if fetched := h.parts.issuer.Load().Status().Fetched; !fetched.IsZero() {
-						return float64(fetched.Unix())
-					}
-					return 0
-				}))
 	}
 	for _, c := range all {
 		if err := h.parts.metrics.Register(c); err != nil {

@@ -29,8 +29,8 @@ func importFault(from, imported string) string {
 		return "auth imports the standard library alone"
 	case strings.HasPrefix(imported, "k8s.io/client-go") && from != "proxy/upstream" && !below(from, "cmd"):
 		return "client-go is for proxy/upstream and cmd"
-	case strings.HasPrefix(imported, "k8s.io/apiserver") && from != "proxy":
-		return "k8s.io/apiserver is for proxy (what a request is to Kubernetes)"
+	case strings.HasPrefix(imported, "k8s.io/apiserver") && from != "proxy" && from != "auth/authconfig":
+		return "k8s.io/apiserver is for proxy (what a request is to Kubernetes) and auth/authconfig (its configuration)"
 	}
 	return ""
 }

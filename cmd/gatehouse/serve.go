@@ -41,17 +41,20 @@ func newCheck(environ map[string]string) *cobra.Command {
 			"faults at once. Nothing is started, and nobody is asked over the network. Exits 1 on any fault.",
 		Example: "  gatehouse check && gatehouse serve",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := load(environ, slog.New(slog.DiscardHandler)); err != nil {
+			p, err := load(environ, slog.New(slog.DiscardHandler))
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "The settings and all files are good.")
+			for _, warning := range p.warnings {
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", warning)
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "The settings and all files are good.")
 			return err
 		},
 	}
 }
 
-// load reads the settings and all files. The error lists every fault. With a
-// nil log, one is made of the settings and stderr.
+// load reads the settings and all files. The error lists every fault.
 func load(environ map[string]string, log *slog.Logger) (*parts, error) {
 	var f faults
 	s := parseSettings(environ, &f)
@@ -100,7 +103,7 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	}
 	handler, err := proxy.New(proxy.Config{
 		Target:        p.upstream.Target,
-		Authenticator: auth.Bearer(&p.tokens, &p.issuers),
+		Authenticator: auth.Any(auth.Bearer(&p.tokens, &p.issuers), &p.issuers),
 		Names:         p.names,
 		Metrics:       p.metrics,
 		Log:           log,
@@ -121,7 +124,7 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	// Reloads, keys and probes go on while the last requests end.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	p.startIssuer(background)
+	p.issuers.start(background)
 	go p.watcher.Run(background)
 	go h.watchUpstream(background)
 	ops := serve.OpsServer(serve.Ops(h.checks, p.metrics))

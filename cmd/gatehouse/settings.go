@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,6 +30,9 @@ type settings struct {
 	Kubeconfig    string `env:"KUBECONFIG" doc:"The API server, and gatehouse's own credential for it: a token, a tokenFile or a client certificate. Without it, the service account that Kubernetes mounts into the pod. Reloaded when it, or a file that it names, changes."`
 
 	OIDC oidcSettings `envPrefix:"OIDC_"`
+
+	AuthenticationConfig string `env:"AUTHENTICATION_CONFIG" doc:"kube-apiserver's AuthenticationConfiguration file (apiserver.config.k8s.io v1, v1beta1, v1alpha1), unchanged: several issuers, CEL mappings and rules, anonymous paths. Excludes the GATEHOUSE_OIDC_ variables. Reloaded when it changes."`
+	AllowClusterIssuer   bool   `env:"ALLOW_CLUSTER_ISSUER" envDefault:"false" doc:"Whether the issuer of the cluster's own ServiceAccount tokens may stand in AUTHENTICATION_CONFIG."`
 
 	AuthorizedParties   []string      `env:"AUTHORIZED_PARTIES" doc:"Clients that the claim azp may name besides the client id, separated by commas. * accepts any."`
 	TokenTypes          []string      `env:"TOKEN_TYPES" envDefault:"JWT" doc:"Values of the header typ that an ID token may have, separated by commas. A token without typ is always accepted. Add at+jwt to accept access tokens (RFC 9068)."`
@@ -188,9 +192,12 @@ func (s *settings) check(f *faults) {
 	for _, address := range []struct{ name, value string }{
 		{"LISTEN_ADDRESS", s.ListenAddress}, {"OPS_ADDRESS", s.OpsAddress},
 	} {
-		if _, err := net.ResolveTCPAddr("tcp", address.value); err != nil {
+		if _, port, err := net.SplitHostPort(address.value); err != nil || !isPort(port) {
 			f.add(address.name, "%q is not an address like :8443 or 127.0.0.1:8443", address.value)
 		}
+	}
+	if _, port, _ := net.SplitHostPort(s.OpsAddress); s.OpsAddress == s.ListenAddress && port != "0" {
+		f.add("OPS_ADDRESS", "is the proxy's address too")
 	}
 	for _, duration := range []struct {
 		name  string
@@ -198,7 +205,7 @@ func (s *settings) check(f *faults) {
 		least time.Duration
 	}{
 		{"JWKS_REFRESH_INTERVAL", s.JWKSRefreshInterval, time.Second},
-		{"JWKS_MAX_AGE", s.JWKSMaxAge, s.JWKSRefreshInterval},
+		{"JWKS_MAX_AGE", s.JWKSMaxAge, 2 * s.JWKSRefreshInterval}, // else keys lapse while they are fetched
 		{"SHUTDOWN_DELAY", s.ShutdownDelay, 0},
 		{"SHUTDOWN_TIMEOUT", s.ShutdownTimeout, time.Second},
 	} {
@@ -214,6 +221,11 @@ func (s *settings) check(f *faults) {
 	}
 	s.checkLists(f)
 	s.checkCredentials(f)
+}
+
+func isPort(port string) bool {
+	_, err := strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 // checkLists judges the settings that are lists. An entry that is empty or has
@@ -261,8 +273,11 @@ func (s *settings) checkCredentials(f *faults) {
 			f.add("OIDC_SIGNING_ALGS", "%q is none of %s", alg, strings.Join(oidc.Algorithms(), ", "))
 		}
 	}
-	if !anything && s.TokenAuthFile == "" {
-		*f = append(*f, errors.New("no credential is accepted, so that nobody could sign in: set GATEHOUSE_OIDC_ISSUER_URL and GATEHOUSE_OIDC_CLIENT_ID, or GATEHOUSE_TOKEN_AUTH_FILE"))
+	if anything && s.AuthenticationConfig != "" {
+		f.add("AUTHENTICATION_CONFIG", "excludes the GATEHOUSE_OIDC_ variables: put that issuer into the file")
+	}
+	if !anything && s.TokenAuthFile == "" && s.AuthenticationConfig == "" {
+		*f = append(*f, errors.New("no credential is accepted, so that nobody could sign in: set GATEHOUSE_OIDC_ISSUER_URL and GATEHOUSE_OIDC_CLIENT_ID, GATEHOUSE_AUTHENTICATION_CONFIG, or GATEHOUSE_TOKEN_AUTH_FILE"))
 	}
 }
 

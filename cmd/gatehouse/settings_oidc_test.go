@@ -22,6 +22,8 @@ func oidcSettingTests() map[string]settingTest {
 		"OIDC_GROUPS_PREFIX":    testGroupsPrefix,
 		"OIDC_REQUIRED_CLAIMS":  testRequiredClaims,
 		"OIDC_SIGNING_ALGS":     testSigningAlgs,
+		"AUTHENTICATION_CONFIG": testAuthenticationConfig,
+		"ALLOW_CLUSTER_ISSUER":  testAllowClusterIssuer,
 		"AUTHORIZED_PARTIES":    testAuthorizedParties,
 		"TOKEN_TYPES":           testTokenTypes,
 		"JWKS_ORIGINS":          testJWKSOrigins,
@@ -60,8 +62,13 @@ func (p *process) expectUser(t *testing.T, token, user string, groups ...string)
 // sentence that says why.
 func (p *process) expectRefusal(t *testing.T, token string, code int, words string) {
 	t.Helper()
-	if got := p.ask(t, token, "/version"); got.code != code || !strings.Contains(got.body, words) {
-		t.Errorf("status %d %s, want %d with %q", got.code, got.body, code, words)
+	p.expectRefusalAt(t, token, "/version", code, words)
+}
+
+func (p *process) expectRefusalAt(t *testing.T, token, path string, code int, words string) {
+	t.Helper()
+	if got := p.ask(t, token, path); got.code != code || !strings.Contains(got.body, words) {
+		t.Errorf("%s: status %d %s, want %d with %q", path, got.code, got.body, code, words)
 	}
 }
 

@@ -81,7 +81,11 @@ func unknownVariable(name string) string {
 		if v.name == short {
 			return ""
 		}
-		if d := editDistance(short, v.name); d < distance {
+		d := editDistance(short, v.name)
+		if hasWords(v.name, short) {
+			d = 1 // words left out: CLIENT_ID for OIDC_CLIENT_ID
+		}
+		if d < distance {
 			best, distance = v.name, d
 		}
 	}
@@ -93,6 +97,17 @@ func unknownVariable(name string) string {
 	default:
 		return "unknown setting: docs/settings.md lists them all"
 	}
+}
+
+// hasWords reports whether all words of part stand in name, in their order.
+func hasWords(name, part string) bool {
+	words := strings.Split(part, "_")
+	for word := range strings.SplitSeq(name, "_") {
+		if len(words) > 0 && word == words[0] {
+			words = words[1:]
+		}
+	}
+	return len(words) == 0
 }
 
 // editDistance returns the Levenshtein distance of a and b.

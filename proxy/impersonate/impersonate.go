@@ -158,6 +158,9 @@ func verify(out http.Header, user *auth.User) error {
 	}
 	families := 1
 	if user.UID != "" {
+		if got := out[uidHeader]; len(got) != 1 || trimmed(got[0]) != user.UID {
+			return fmt.Errorf("%w: uid", errIdentity)
+		}
 		families++
 	}
 	groups := out[groupHeader]
@@ -173,10 +176,14 @@ func verify(out http.Header, user *auth.User) error {
 		}
 		groups = groups[1:]
 	}
-	for _, values := range user.Extra {
-		if len(values) > 0 {
-			families++
+	for key, values := range user.Extra {
+		if len(values) == 0 {
+			continue
 		}
+		if got := out[http.CanonicalHeaderKey(extraPrefix+escapeKey(key))]; !slices.Equal(got, values) {
+			return fmt.Errorf("%w: extra", errIdentity)
+		}
+		families++
 	}
 	for name := range out {
 		if strings.HasPrefix(name, "Impersonate-") {

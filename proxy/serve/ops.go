@@ -48,10 +48,10 @@ func readiness(checks []Check) (code int, report string) {
 			fmt.Fprintf(&b, "[+]%s ok\n", c.Name)
 		case c.Degraded:
 			degraded = true
-			fmt.Fprintf(&b, "[!]%s degraded: %v\n", c.Name, c.Err)
+			fmt.Fprintf(&b, "[!]%s degraded: %s\n", c.Name, oneLine(c.Err))
 		default:
 			failed = true
-			fmt.Fprintf(&b, "[-]%s failed: %v\n", c.Name, c.Err)
+			fmt.Fprintf(&b, "[-]%s failed: %s\n", c.Name, oneLine(c.Err))
 		}
 	}
 	switch {
@@ -63,6 +63,8 @@ func readiness(checks []Check) (code int, report string) {
 		return http.StatusOK, b.String() + "readyz check passed\n"
 	}
 }
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func text(w http.ResponseWriter, code int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

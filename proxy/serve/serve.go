@@ -54,7 +54,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer cut()
 	server := &http.Server{
 		Handler: cfg.Handler,
-		// `OPTIONS *` is refused like any request without a credential.
+		// `OPTIONS *` is the handler's to refuse.
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout:            headerTimeout,

@@ -1,0 +1,45 @@
+package auth
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+)
+
+// Names of who has no credential, in Kubernetes.
+const (
+	AnonymousUser        = "system:anonymous"
+	UnauthenticatedGroup = "system:unauthenticated"
+)
+
+// Anonymous names who needs no credential, as the section `anonymous` of
+// kube-apiserver's AuthenticationConfiguration does. Its zero value names
+// nobody. It must be asked last, of requests that carry no credential at all.
+type Anonymous struct {
+	Enabled bool
+	// Paths are the exact paths that may be asked for. Default: all.
+	Paths []string
+}
+
+// Authenticate returns the anonymous user, or ErrNotMine.
+func (a Anonymous) Authenticate(r *http.Request) (*Identity, error) {
+	if !a.Enabled || len(a.Paths) > 0 && !slices.Contains(a.Paths, r.URL.Path) {
+		return nil, ErrNotMine
+	}
+	return &Identity{Kind: KindAnonymous, User: User{Name: AnonymousUser, Groups: []string{UnauthenticatedGroup}}}, nil
+}
+
+// Any returns an [Authenticator] that asks each of as in turn; the first that
+// knows the request's credential decides.
+func Any(as ...Authenticator) Authenticator { return anyOf(as) }
+
+type anyOf []Authenticator
+
+func (as anyOf) Authenticate(r *http.Request) (*Identity, error) {
+	for _, a := range as {
+		if id, err := a.Authenticate(r); !errors.Is(err, ErrNotMine) {
+			return id, err
+		}
+	}
+	return nil, ErrNotMine
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/auth/oidc"
+)
+
+// handOver is how long the issuers of a changed configuration may take to fetch
+// their keys before they take the place of the present ones without the slowest.
+const handOver = time.Minute
+
+// issuers are the trusted issuers, which a reload replaces as a whole.
+type issuers struct {
+	log     *slog.Logger
+	tokens  auth.Live // of the set in use
+	current atomic.Pointer[issuerSet]
+
+	mu      sync.Mutex
+	running context.Context    // nil until start
+	stop    context.CancelFunc // ends the set that was put in last
+}
+
+// issuerSet is one version.
+type issuerSet struct {
+	list      []*oidc.Issuer
+	router    *oidc.Issuers
+	anonymous auth.Anonymous
+}
+
+func newIssuerSet(list []*oidc.Issuer, anonymous auth.Anonymous) (*issuerSet, error) {
+	router, err := oidc.NewIssuers(list...)
+	if err != nil {
+		return nil, err
+	}
+	return &issuerSet{list: list, router: router, anonymous: anonymous}, nil
+}
+
+// list returns the issuers in use.
+func (s *issuers) list() []*oidc.Issuer {
+	if set := s.current.Load(); set != nil {
+		return set.list
+	}
+	return nil
+}
+
+// AuthenticateToken asks the set in use.
+func (s *issuers) AuthenticateToken(ctx context.Context, token string) (*auth.Identity, error) {
+	return s.tokens.AuthenticateToken(ctx, token)
+}
+
+// Authenticate names who needs no credential, by the set in use.
+func (s *issuers) Authenticate(r *http.Request) (*auth.Identity, error) {
+	if set := s.current.Load(); set != nil {
+		return set.anonymous.Authenticate(r)
+	}
+	return nil, auth.ErrNotMine
+}
+
+// start begins to fetch the keys of the set in use, until ctx ends.
+func (s *issuers) start(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = ctx
+	setCtx, stop := context.WithCancel(ctx)
+	s.stop = stop
+	for _, issuer := range s.list() {
+		go issuer.Run(setCtx)
+	}
+}
+
+// replace puts next into effect. Before start that is at once. Afterwards the
+// present set answers until every issuer of next has keys, or until handOver
+// has passed and at least one has: a configuration that verifies nobody locks
+// nobody out.
+func (s *issuers) replace(next *issuerSet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running == nil {
+		s.use(next)
+		return
+	}
+	ctx, stop := context.WithCancel(s.running)
+	stopOld := s.stop
+	s.stop = stop
+	for _, issuer := range next.list {
+		go issuer.Run(ctx)
+	}
+	go func() {
+		ready := awaitKeys(ctx, next.list)
+		// The old set is stopped under the lock, so that none that was stopped
+		// can be put into effect after it.
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		defer stopOld()
+		if ready && ctx.Err() == nil { // else a later set has taken its place already
+			s.use(next)
+			s.log.Info("the changed issuers are in effect", "issuers", len(next.list))
+		}
+	}()
+}
+
+func (s *issuers) use(set *issuerSet) {
+	s.current.Store(set)
+	s.tokens.Swap(set.router)
+}
+
+// awaitKeys reports whether the time has come to use list.
+func awaitKeys(ctx context.Context, list []*oidc.Issuer) bool {
+	limit := time.After(handOver)
+	for _, issuer := range list {
+		select {
+		case <-issuer.Ready():
+		case <-limit:
+			return awaitOne(ctx, list)
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// awaitOne waits until one of list has keys.
+func awaitOne(ctx context.Context, list []*oidc.Issuer) bool {
+	ctx, found := context.WithCancel(ctx)
+	defer found()
+	first := make(chan struct{}, len(list))
+	for _, issuer := range list {
+		go func() {
+			select {
+			case <-issuer.Ready():
+				first <- struct{}{}
+			case <-ctx.Done():
+			}
+		}()
+	}
+	select {
+	case <-first:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
