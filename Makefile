@@ -34,7 +34,7 @@ lint: ## gofmt, go vet and staticcheck in every module
 	cd e2e && $(GO) mod tidy -diff
 
 .PHONY: unit
-unit: ## unit tests, with the race detector
+unit: tools ## unit tests, with the race detector
 	$(GO) test -race ./...
 
 .PHONY: size
@@ -51,7 +51,7 @@ e2e: tools ## the demo, kubectl through gatehouse to a real kube-apiserver, and 
 .PHONY: fuzz
 FUZZTIME ?= 60s
 fuzz: ## each fuzz test for FUZZTIME
-	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader; do \
+	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader; do \
 		echo "== $$target"; \
 		$(GO) test ./$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) || exit 1; \
 	done
@@ -60,10 +60,13 @@ fuzz: ## each fuzz test for FUZZTIME
 docs: ## generate docs/settings.md
 	$(GO) test ./cmd/gatehouse -run TestSettingsReference -update
 
-# The certified issuer of the end-to-end tests runs on Node.js.
+# Tests make certificates with openssl; the certified issuer runs on Node.js.
 .PHONY: tools
 tools:
-	@command -v node >/dev/null && command -v npm >/dev/null || { echo "installing Node.js"; apt-get update -q && apt-get install -qy nodejs npm; }
+	@missing=""; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
+	command -v node >/dev/null && command -v npm >/dev/null || missing="$$missing nodejs npm"; \
+	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -q && apt-get install -qy $$missing; fi
 
 .PHONY: clean
 clean: ## remove what build made

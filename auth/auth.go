@@ -34,10 +34,14 @@ const (
 	KindOIDC      Kind = "oidc"       // an ID token of a trusted issuer
 	KindTokenFile Kind = "token_file" // a static token of the CSV file
 	KindAnonymous Kind = "anonymous"  // no credential, where none is needed
+
+	KindClientCert Kind = "client_certificate" // the certificate of the TLS connection
 )
 
 // Kinds returns every [Kind], for metrics and documents.
-func Kinds() []Kind { return []Kind{KindNone, KindUnknown, KindOIDC, KindTokenFile, KindAnonymous} }
+func Kinds() []Kind {
+	return []Kind{KindNone, KindUnknown, KindOIDC, KindTokenFile, KindAnonymous, KindClientCert}
+}
 
 // Identity is what a credential proved. It is shared between requests that
 // present the same credential, so nobody may change it.

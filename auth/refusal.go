@@ -52,8 +52,20 @@ func Reasons() []Reason {
 		Expired, NotYetValid, WrongAudience, WrongParty, WrongTokenType, BadUsernameClaim,
 		UnverifiedEmail, BadGroupsClaim, RequiredClaim, BadMapping, ClaimRule, UserRule, BadName, ReservedName, IdentityTooLarge,
 		UnsupportedClaims, InternalAuthFailed,
+		BadCertificate, CertificateExpired, CertificateRevoked, CertificateNotTrusted, CRLStale, CRLMissing,
 	}
 }
+
+// Reasons of a client certificate. That it expired, was revoked or cannot be
+// judged is said only of one whose chain verified.
+const (
+	BadCertificate        Reason = "bad_certificate"         // trusted, but not one that names a user
+	CertificateExpired    Reason = "certificate_expired"     // it, or one of its chain
+	CertificateRevoked    Reason = "certificate_revoked"     // it, or one of its chain, stands on a CRL
+	CertificateNotTrusted Reason = "certificate_not_trusted" // it does not chain to a CA of the file
+	CRLStale              Reason = "crl_stale"               // the CRL that should tell is out of date
+	CRLMissing            Reason = "crl_missing"             // no CRL tells, though its root publishes them
+)
 
 // Refusal is the error of a credential that was recognised and not accepted.
 type Refusal struct {

@@ -62,7 +62,7 @@ var refusalSentences = map[auth.Reason]string{
 	auth.TokenTooLong:       "Your token is too long to be accepted.",
 	auth.IssuerUnavailable:  "Your token cannot be checked now, because its issuer's keys are not known yet: try again in a moment.",
 	auth.Expired:            "Your token expired %s ago: sign in again.",
-	auth.NotYetValid:        "Your token is not valid yet, it will be in %s: check the clock of whoever issued it.",
+	auth.NotYetValid:        "Your credential is not valid yet, it will be in %s: check the clock of whoever issued it.",
 	auth.WrongAudience:      "Your token was issued for another application: sign in for this cluster.",
 	auth.WrongParty:         "Your token was issued to an application that may not be used with this cluster.",
 	auth.WrongTokenType:     "Your token is no ID token: sign in again, and send the ID token.",
@@ -77,6 +77,11 @@ var refusalSentences = map[auth.Reason]string{
 	auth.ReservedName:       "Your user name or one of your groups is reserved for Kubernetes itself, and is not accepted here.",
 	auth.IdentityTooLarge:   "You are in more groups than can be passed on: ask your administrator to send fewer.",
 	auth.UnsupportedClaims:  "You are in so many groups that your token only says where to find them, which is not supported: ask your administrator to send fewer.",
+	auth.BadCertificate:     "Your client certificate does not name a user for client authentication: ask your administrator for another.",
+	auth.CertificateExpired: "Your client certificate expired %s ago: get a new one.",
+	auth.CertificateRevoked: "Your client certificate was revoked: get a new one, or ask your administrator.",
+	auth.CRLStale:           "Whether your client certificate was revoked cannot be told now: ask your administrator to renew the revocation list.",
+	auth.CRLMissing:         "Whether your client certificate was revoked cannot be told: ask your administrator for the revocation list of its issuer.",
 	auth.InternalAuthFailed: "Your credential cannot be checked now: try again in a moment.",
 }
 
@@ -87,7 +92,7 @@ func refusalAnswer(refusal *auth.Refusal, now time.Time) answer {
 		message = notAccepted
 	}
 	switch refusal.Reason {
-	case auth.Expired:
+	case auth.Expired, auth.CertificateExpired:
 		message = fmt.Sprintf(message, roundDuration(now.Sub(refusal.At)))
 	case auth.NotYetValid:
 		message = fmt.Sprintf(message, roundDuration(refusal.At.Sub(now)))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/auth/authconfig"
+	"github.com/kube-gatehouse/gatehouse/auth/clientcert"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenfile"
 	"github.com/kube-gatehouse/gatehouse/cmd/reload"
@@ -33,6 +34,7 @@ type parts struct {
 	tokens      auth.Live    // of the token file
 	tokenCount  atomic.Int64 // how many tokens are in it
 	issuers     issuers
+	clientCerts clientcert.Live
 	watcher     *reload.Watcher
 	fetches     *prometheus.CounterVec
 	warnings    []string // what is allowed, and probably not meant
@@ -59,6 +61,9 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 	f.addAll("KUBECONFIG", p.watcher.Add(reload.Source{Name: "upstream_token", Load: p.loadUpstreamToken}))
 	if s.TokenAuthFile != "" {
 		f.addAll("TOKEN_AUTH_FILE", p.watcher.Add(reload.Source{Name: "token_auth_file", Files: []string{s.TokenAuthFile}, Load: p.loadTokens}))
+	}
+	if s.ClientCAFile != "" {
+		f.addAll("CLIENT_CA_FILE", p.watcher.Add(reload.Source{Name: "client_ca", Files: notEmpty(s.ClientCAFile, s.ClientCRLFile), Load: p.loadClientCAs}))
 	}
 	if s.OIDC.configured() {
 		f.addAll("OIDC_ISSUER_URL", p.watcher.Add(reload.Source{Name: "oidc_ca_file", Files: notEmpty(s.OIDC.CAFile), Load: p.loadIssuer}))
@@ -194,8 +199,8 @@ func (p *parts) loadConfig() ([]string, error) {
 	if err != nil {
 		return files, fmt.Errorf("%s: %w", file, err)
 	}
-	p.warnings = config.Collisions()
-	for _, collision := range p.warnings {
+	for _, collision := range config.Collisions() {
+		p.warnings = append(p.warnings, collision)
 		p.log.Warn("issuers are not told apart", "file", file, "collision", collision)
 	}
 	p.issuers.replace(set)

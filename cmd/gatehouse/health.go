@@ -79,7 +79,7 @@ func (h *health) checks() []serve.Check {
 	}
 	checks := []serve.Check{serving, {Name: "apiserver", Err: h.upstreamError()}}
 	list := h.parts.issuers.list()
-	somebody := h.parts.tokenCount.Load() > 0
+	somebody := h.parts.tokenCount.Load() > 0 || h.parts.clientCerts.CAs() != nil
 	for _, issuer := range list {
 		somebody = somebody || issuer.Status().Ready
 	}
@@ -140,7 +140,7 @@ func (h *health) registerMetrics() error {
 		gauge("gatehouse_serving_certificate_expiry_timestamp_seconds", "When the serving certificate ends, in Unix time.", nil,
 			func() float64 { return float64(h.parts.certificate.Expires().Unix()) }),
 	}
-	all = append(all, h.parts.fetches, issuerMetrics{&h.parts.issuers})
+	all = append(all, h.parts.fetches, issuerMetrics{&h.parts.issuers}, h.parts.crlMetric())
 	for _, issuer := range h.parts.issuers.list() {
 		for _, result := range []bool{true, false} {
 			h.parts.fetches.WithLabelValues(issuerHash(issuer.URL()), resultLabel(result))

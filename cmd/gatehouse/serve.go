@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/proxy"
 	"github.com/kube-gatehouse/gatehouse/proxy/serve"
 )
@@ -103,7 +102,7 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	}
 	handler, err := proxy.New(proxy.Config{
 		Target:        p.upstream.Target,
-		Authenticator: auth.Any(auth.Bearer(&p.tokens, &p.issuers), &p.issuers),
+		Authenticator: p.authenticator(),
 		Names:         p.names,
 		Metrics:       p.metrics,
 		Log:           log,
@@ -138,7 +137,7 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	log.Info("serving", "version", currentBuild().Version, "address", listener.Addr().String(),
 		"ops_address", opsListener.Addr().String(), "upstream", p.upstream.Target().URL.String())
 	err = serve.Run(ctx, serve.Config{
-		Listener: listener, Handler: handler, Certificate: p.certificate,
+		Listener: listener, Handler: handler, Certificate: p.certificate, ClientCAs: p.clientCAs(),
 		Delay: p.settings.ShutdownDelay, Timeout: p.settings.ShutdownTimeout,
 		OnStop: func() {
 			h.stopping.Store(true)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"github.com/kube-gatehouse/gatehouse/auth/clientcert"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
 )
 
@@ -41,6 +42,9 @@ type settings struct {
 	JWKSMaxAge          time.Duration `env:"JWKS_MAX_AGE" envDefault:"24h" doc:"How long the last good keys are used while the issuer cannot be reached."`
 
 	TokenAuthFile        string   `env:"TOKEN_AUTH_FILE" doc:"CSV file of static tokens, token,user,uid,\"group1,group2\", as kube-apiserver's --token-auth-file. In place of a token its SHA-256 may stand, as sha256:<hex>. Reloaded when it changes."`
+	ClientCAFile         string   `env:"CLIENT_CA_FILE" doc:"CA certificates, as PEM, whose client certificates are accepted: the common name is the user, the organizations are the groups, as kube-apiserver's --client-ca-file. Reloaded when it changes."`
+	ClientCRLFile        string   `env:"CLIENT_CRL_FILE" doc:"Certificate revocation lists of those CAs and of intermediates among them, as PEM or one in DER. Reloaded when it changes."`
+	ClientCRLStale       string   `env:"CLIENT_CRL_STALE" envDefault:"refuse" doc:"What becomes of certificates whose revocation list is past its nextUpdate: refuse or allow."`
 	AllowedReservedNames []string `env:"ALLOWED_RESERVED_NAMES" doc:"User names and groups beginning with system: or kubeadm: that a credential may carry, in full, separated by commas."`
 
 	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" envDefault:"5s" doc:"How long to go on as before after SIGTERM, not ready, so that load balancers stop sending."`
@@ -219,6 +223,12 @@ func (s *settings) check(f *faults) {
 	if s.LogFormat != "json" && s.LogFormat != "text" {
 		f.add("LOG_FORMAT", "%q is neither json nor text", s.LogFormat)
 	}
+	if s.ClientCRLStale != string(clientcert.StaleRefuse) && s.ClientCRLStale != string(clientcert.StaleAllow) {
+		f.add("CLIENT_CRL_STALE", "%q is neither refuse nor allow", s.ClientCRLStale)
+	}
+	if s.ClientCRLFile != "" && s.ClientCAFile == "" {
+		f.add("CLIENT_CRL_FILE", "needs GATEHOUSE_CLIENT_CA_FILE: without it no certificate is accepted")
+	}
 	s.checkLists(f)
 	s.checkCredentials(f)
 }
@@ -276,8 +286,8 @@ func (s *settings) checkCredentials(f *faults) {
 	if anything && s.AuthenticationConfig != "" {
 		f.add("AUTHENTICATION_CONFIG", "excludes the GATEHOUSE_OIDC_ variables: put that issuer into the file")
 	}
-	if !anything && s.TokenAuthFile == "" && s.AuthenticationConfig == "" {
-		*f = append(*f, errors.New("no credential is accepted, so that nobody could sign in: set GATEHOUSE_OIDC_ISSUER_URL and GATEHOUSE_OIDC_CLIENT_ID, GATEHOUSE_AUTHENTICATION_CONFIG, or GATEHOUSE_TOKEN_AUTH_FILE"))
+	if !anything && s.TokenAuthFile == "" && s.AuthenticationConfig == "" && s.ClientCAFile == "" {
+		*f = append(*f, errors.New("no credential is accepted, so that nobody could sign in: set GATEHOUSE_OIDC_ISSUER_URL and GATEHOUSE_OIDC_CLIENT_ID, GATEHOUSE_AUTHENTICATION_CONFIG, GATEHOUSE_TOKEN_AUTH_FILE, or GATEHOUSE_CLIENT_CA_FILE"))
 	}
 }
 

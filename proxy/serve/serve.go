@@ -7,6 +7,7 @@ package serve
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,10 @@ type Config struct {
 	Listener    net.Listener
 	Handler     http.Handler
 	Certificate *Certificate
+	// ClientCAs returns the authorities whose certificates clients are asked
+	// for, at each handshake. Certificates are asked for, and not judged here: a
+	// refusal is an HTTP answer. Default: none are asked for.
+	ClientCAs func() *x509.CertPool
 	// Delay is how long the server goes on as before once it is told to end, so
 	// that load balancers see it is not ready first.
 	Delay time.Duration
@@ -61,7 +66,7 @@ func Run(ctx context.Context, cfg Config) error {
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeader,
 		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
-		TLSConfig:                    &tls.Config{GetCertificate: cfg.Certificate.get, MinVersion: tls.VersionTLS12},
+		TLSConfig:                    tlsConfig(cfg),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams,
 			SendPingTimeout:      pingAfter,
@@ -99,4 +104,21 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	return nil
+}
+
+func tlsConfig(cfg Config) *tls.Config {
+	base := &tls.Config{
+		GetCertificate: cfg.Certificate.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+	}
+	if cfg.ClientCAs == nil {
+		return base
+	}
+	base.ClientAuth = tls.RequestClientCert
+	base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		config := base.Clone()
+		config.GetConfigForClient = nil
+		config.ClientCAs = cfg.ClientCAs()
+		return config, nil
+	}
+	return base
 }

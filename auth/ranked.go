@@ -1,0 +1,32 @@
+package auth
+
+import (
+	"errors"
+	"net/http"
+)
+
+// Ranked returns an [Authenticator] that asks all of as. Of several that know
+// who made the request, the first wins, as in kube-apiserver; but every
+// credential that the request carries must be good, so that a bad one is never
+// hidden by another.
+func Ranked(as ...Authenticator) Authenticator { return ranked(as) }
+
+type ranked []Authenticator
+
+func (as ranked) Authenticate(r *http.Request) (*Identity, error) {
+	var winner *Identity
+	for _, a := range as {
+		id, err := a.Authenticate(r)
+		switch {
+		case errors.Is(err, ErrNotMine):
+		case err != nil:
+			return nil, err
+		case winner == nil:
+			winner = id
+		}
+	}
+	if winner == nil {
+		return nil, ErrNotMine
+	}
+	return winner, nil
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"crypto/x509"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/auth/clientcert"
+)
+
+// authenticator says who made a request: by certificate, then by token, as
+// kube-apiserver's order is, and nobody's business only where anonymous is
+// allowed.
+func (p *parts) authenticator() auth.Authenticator {
+	bearer := auth.Bearer(&p.tokens, &p.issuers)
+	if p.settings.ClientCAFile == "" {
+		return auth.Any(bearer, &p.issuers)
+	}
+	certificates := clientcert.New(clientcert.Config{Live: &p.clientCerts, Stale: clientcert.StalePolicy(p.settings.ClientCRLStale)})
+	return auth.Any(auth.Ranked(certificates, bearer), &p.issuers)
+}
+
+// clientCAs returns what tells clients which certificates to show, or nil if
+// none are accepted.
+func (p *parts) clientCAs() func() *x509.CertPool {
+	if p.settings.ClientCAFile == "" {
+		return nil
+	}
+	return func() *x509.CertPool { return p.clientCerts.CAs().Pool() }
+}
+
+// loadClientCAs reads the CAs and their revocation lists together: lists are
+// worth what the CAs that signed them are.
+func (p *parts) loadClientCAs() ([]string, error) {
+	s := p.settings
+	files := notEmpty(s.ClientCAFile, s.ClientCRLFile)
+	content, err := os.ReadFile(s.ClientCAFile)
+	if err != nil {
+		return files, err
+	}
+	cas, err := clientcert.ParseCAs(content)
+	if err != nil {
+		return files, prefixed(s.ClientCAFile, err)
+	}
+	var crls *clientcert.CRLs
+	if s.ClientCRLFile != "" {
+		if crls, err = p.readCRLs(cas); err != nil {
+			return files, err
+		}
+	}
+	return files, p.clientCerts.Swap(cas, crls)
+}
+
+func (p *parts) readCRLs(cas *clientcert.CAs) (*clientcert.CRLs, error) {
+	file := p.settings.ClientCRLFile
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fault{"CLIENT_CRL_FILE", err}
+	}
+	crls, err := clientcert.ParseCRLs(content, cas, time.Now())
+	if err != nil {
+		return nil, fault{"CLIENT_CRL_FILE", prefixed(file, err)}
+	}
+	for _, ca := range crls.Uncovered() {
+		warning := fmt.Sprintf("no revocation list speaks of the certificates of the client CA %s: they cannot be revoked", ca)
+		p.warnings = append(p.warnings, warning)
+		p.log.Warn("a client CA has no revocation list", "ca", ca)
+	}
+	p.log.Info("revocation lists loaded", "file", file, "lists", crls.String())
+	return crls, nil
+}
+
+// crlMetric is when the first of the revocation lists must be renewed.
+func (p *parts) crlMetric() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gatehouse_client_crl_next_update_timestamp_seconds",
+		Help: "When the first of the certificate revocation lists is out of date, in Unix time; 0 without any.",
+	}, func() float64 {
+		crls := p.clientCerts.CRLs()
+		if crls == nil || crls.NextUpdate().IsZero() {
+			return 0
+		}
+		return float64(crls.NextUpdate().Unix())
+	})
+}
