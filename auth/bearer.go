@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"strings"
@@ -16,7 +17,8 @@ const MaxTokenBytes = 32 << 10
 const WebSocketBearerPrefix = "base64url.bearer.authorization.k8s.io."
 
 // Bearer returns an [Authenticator] that reads one bearer token from the
-// Authorization header (RFC 6750 section 2.1) and asks each of ts in turn. The
+// Authorization header (RFC 6750 section 2.1), or, of a browser's WebSocket
+// request, from Sec-WebSocket-Protocol, and asks each of ts in turn. The
 // first that knows the token decides.
 //
 // A request without any credential gives ErrNotMine. A credential that cannot
@@ -46,15 +48,17 @@ func (b bearer) Authenticate(r *http.Request) (*Identity, error) {
 // anything after the token, where kube-apiserver ignores them. Without any
 // credential it returns ErrNotMine.
 func BearerToken(h http.Header) (string, error) {
-	webSocket := hasWebSocketBearer(h)
 	values := h["Authorization"]
-	switch {
-	case len(values) == 0 && !webSocket:
+	entries, others := webSocketProtocols(h)
+	switch len(values) + len(entries) {
+	case 0:
 		return "", ErrNotMine
-	case len(values) == 0:
-		return "", Refuse(KindUnknown, UnsupportedScheme, "a token in Sec-WebSocket-Protocol is not supported")
-	case len(values) > 1 || webSocket:
+	case 1:
+	default:
 		return "", Refuse(KindUnknown, SeveralCredentials, "the request carries more than one credential")
+	}
+	if len(entries) == 1 {
+		return webSocketToken(h, entries[0], others)
 	}
 	scheme, token, found := strings.Cut(values[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -89,15 +93,41 @@ func IsBearerToken(s string) bool {
 	return true
 }
 
-func hasWebSocketBearer(h http.Header) bool {
+// webSocketProtocols splits Sec-WebSocket-Protocol into the entries that carry a
+// token and the number of the others.
+func webSocketProtocols(h http.Header) (tokens []string, others int) {
 	for _, line := range h["Sec-Websocket-Protocol"] {
 		for entry := range strings.SplitSeq(line, ",") {
-			if IsWebSocketBearer(entry) {
-				return true
+			switch entry = strings.TrimSpace(entry); {
+			case IsWebSocketBearer(entry):
+				tokens = append(tokens, entry)
+			case entry != "":
+				others++
 			}
 		}
 	}
-	return false
+	return tokens, others
+}
+
+// webSocketToken returns the token of an entry, by kube-apiserver's rules
+// (v1.37, pkg/authentication/request/websocket): on a WebSocket request alone,
+// in unpadded base64url, beside another protocol that can be answered. Where
+// kube-apiserver would overlook an entry in another case, it is refused.
+func webSocketToken(h http.Header, entry string, others int) (string, error) {
+	encoded, found := strings.CutPrefix(entry, WebSocketBearerPrefix)
+	if !strings.EqualFold(h.Get("Upgrade"), "websocket") || !found || others == 0 {
+		return "", Refuse(KindUnknown, BadHeader, "a token in Sec-WebSocket-Protocol is for WebSocket requests, beside another protocol")
+	}
+	token, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
+	switch {
+	case err != nil || len(token) == 0:
+		return "", Refuse(KindUnknown, BadHeader, "the token in Sec-WebSocket-Protocol is not unpadded base64url")
+	case len(token) > MaxTokenBytes:
+		return "", Refuse(KindUnknown, TokenTooLong, "the token is longer than the limit")
+	case !IsBearerToken(string(token)):
+		return "", Refuse(KindUnknown, BadHeader, "Sec-WebSocket-Protocol carries something else than a token")
+	}
+	return string(token), nil
 }
 
 // IsWebSocketBearer reports whether an entry of Sec-WebSocket-Protocol carries

@@ -40,6 +40,10 @@ func reasonOf(t *testing.T, err error) auth.Reason {
 	return refusal.Reason
 }
 
+func webSocket(protocols ...string) http.Header {
+	return http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "Sec-Websocket-Protocol": protocols}
+}
+
 // Promise: exactly one well-formed bearer token is a credential; anything that
 // looks like one and is not is refused, and only the absence of all is "none".
 func TestBearerToken(t *testing.T) {
@@ -70,10 +74,20 @@ func TestBearerToken(t *testing.T) {
 		{name: "empty second header", header: http.Header{"Authorization": {"Bearer abc", ""}}, reason: auth.SeveralCredentials},
 		{name: "longest", header: http.Header{"Authorization": {"Bearer " + strings.Repeat("a", auth.MaxTokenBytes)}}, token: strings.Repeat("a", auth.MaxTokenBytes)},
 		{name: "too long", header: http.Header{"Authorization": {"Bearer " + strings.Repeat("a", auth.MaxTokenBytes+1)}}, reason: auth.TokenTooLong},
+		{name: "WebSocket token", header: webSocket("v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.YWJj"), token: "abc"},
+		{name: "WebSocket token first, two headers", header: webSocket("base64url.bearer.authorization.k8s.io.YWJj", "v4.channel.k8s.io"), token: "abc"},
+		{name: "WebSocket token alone", header: webSocket("base64url.bearer.authorization.k8s.io.YWJj"), reason: auth.BadHeader},
+		{name: "WebSocket token in other case", header: webSocket("v4, Base64URL.bearer.authorization.k8s.io.YWJj"), reason: auth.BadHeader},
+		{name: "WebSocket token with padding", header: webSocket("v4, base64url.bearer.authorization.k8s.io.YWI="), reason: auth.BadHeader},
+		{name: "WebSocket token, slack bits", header: webSocket("v4, base64url.bearer.authorization.k8s.io.YWJ"), reason: auth.BadHeader},
+		{name: "empty WebSocket token", header: webSocket("v4, base64url.bearer.authorization.k8s.io."), reason: auth.BadHeader},
+		{name: "WebSocket token with a space", header: webSocket("v4, base64url.bearer.authorization.k8s.io.YSBi"), reason: auth.BadHeader},
+		{name: "two WebSocket tokens", header: webSocket("v4, base64url.bearer.authorization.k8s.io.YWJj, base64url.bearer.authorization.k8s.io.YWJj"), reason: auth.SeveralCredentials},
+		{name: "WebSocket without a token", header: webSocket("v4.channel.k8s.io"), reason: "not mine"},
 		{
-			name:   "WebSocket token",
-			header: http.Header{"Sec-Websocket-Protocol": {"v4.channel.k8s.io, Base64URL.bearer.authorization.k8s.io.YWJj"}},
-			reason: auth.UnsupportedScheme,
+			name:   "WebSocket token without WebSocket",
+			header: http.Header{"Sec-Websocket-Protocol": {"v4, base64url.bearer.authorization.k8s.io.YWJj"}},
+			reason: auth.BadHeader,
 		},
 		{
 			name: "WebSocket token and header",
@@ -148,7 +162,7 @@ func FuzzBearerToken(f *testing.F) {
 		f.Add(seed, "base64url.bearer.authorization.k8s.io.YQ")
 	}
 	f.Fuzz(func(t *testing.T, value, protocol string) {
-		header := http.Header{"Authorization": {value}}
+		header := http.Header{"Authorization": {value}, "Upgrade": {"websocket"}}
 		if protocol != "" {
 			header["Sec-Websocket-Protocol"] = []string{protocol}
 		}
