@@ -137,9 +137,10 @@ func (m Mapping) groups(ctx context.Context, claims map[string]any, value *lazy.
 	}
 	member, present := claims[claim]
 	if !present {
-		names, _ := claims["_claim_names"].(map[string]any)
+		value, named := claims["_claim_names"]
+		names, _ := value.(map[string]any)
 		_, sources := claims["_claim_sources"]
-		if names[claim] != nil || names != nil && !sources {
+		if names[claim] != nil || named && !sources {
 			return nil, refuse(auth.UnsupportedClaims, "the claim `%s` is distributed (`_claim_names`), which is not supported", claim)
 		}
 	}

@@ -121,3 +121,30 @@ func (ca *CA) create(template, parent *x509.Certificate, public *ecdsa.PublicKey
 func certPEM(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
+
+// RevocationList returns a CRL of the authority, as PEM, valid for a day. Of two
+// lists that with the higher number is the newer.
+func (ca *CA) RevocationList(number int64, revoked ...Pair) ([]byte, error) {
+	list := &x509.RevocationList{
+		Number:     big.NewInt(number),
+		ThisUpdate: time.Now().Add(-time.Minute),
+		NextUpdate: time.Now().Add(24 * time.Hour),
+	}
+	for _, pair := range revoked {
+		block, _ := pem.Decode(pair.Cert)
+		if block == nil {
+			return nil, fmt.Errorf("revoke: the certificate is not PEM")
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("revoke: %w", err)
+		}
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: cert.SerialNumber, RevocationTime: time.Now()})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, ca.cert, ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("make revocation list: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), nil
+}

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -44,7 +45,7 @@ func parse(token string) (*unverified, error) {
 	}
 	claims, err := decodeObject(payloadPart)
 	if err != nil {
-		return nil, errNotJWT
+		return parseLoosely(token, payloadPart, err)
 	}
 	issuer, ok := claims["iss"].(string)
 	if !ok {
@@ -56,6 +57,24 @@ func parse(token string) (*unverified, error) {
 	}
 	t.fault = errors.Join(t.fault, t.readHeader(headerPart))
 	return t, nil
+}
+
+// parseLoosely keeps a token whose payload is not read here from being taken for
+// somebody else's: it belongs to the issuer that any reader could find in it,
+// and carries the fault for which that issuer's verdict is a refusal.
+func parseLoosely(token, payload string, fault error) (*unverified, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
+		return nil, errNotJWT
+	}
+	var claims struct {
+		Issuer string `json:"iss"`
+	}
+	// A type that does not fit leaves what was read before it.
+	if err := json.Unmarshal(raw, &claims); claims.Issuer == "" || err != nil && !json.Valid(raw) {
+		return nil, errNotJWT
+	}
+	return &unverified{raw: token, issuer: claims.Issuer, fault: fmt.Errorf("payload: %w", fault)}, nil
 }
 
 // UnverifiedIssuer returns the `iss` of a token, or "" if it has none. It says

@@ -1,0 +1,63 @@
+package oracle_test
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+
+	"k8s.io/klog/v2"
+)
+
+// tally counts what was compared.
+type tally struct {
+	mu                      sync.Mutex
+	rows, same              int
+	generated, accepted     int
+	divergent, known, drawn map[string]int
+}
+
+var count = &tally{divergent: map[string]int{}, known: map[string]int{}, drawn: map[string]int{}}
+
+func (c *tally) add(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+}
+
+func (c *tally) print(w io.Writer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fmt.Fprintf(w, "oracle: %d rows, %d the same, %d divergent, %d known\n", c.rows, c.same, sum(c.divergent), sum(c.known))
+	printEach(w, "divergent", c.divergent)
+	printEach(w, "known", c.known)
+	fmt.Fprintf(w, "oracle: %d generated, %d of them accepted, %d divergent\n", c.generated, c.accepted, sum(c.drawn))
+	printEach(w, "generated divergent", c.drawn)
+}
+
+func sum(counts map[string]int) (n int) {
+	for _, v := range counts {
+		n += v
+	}
+	return n
+}
+
+func printEach(w io.Writer, what string, counts map[string]int) {
+	for _, id := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Fprintf(w, "oracle: %s: %4d %s\n", what, counts[id], id)
+	}
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+	code := m.Run()
+	theWorld.close()
+	count.print(os.Stdout)
+	os.Exit(code)
+}
