@@ -45,7 +45,7 @@ func (w world) badTokens(t *testing.T) map[string]struct{ token, sentence string
 		"expired": {w.Issuer.Token(changed(authtest.Claims{
 			"iat": from(now, -time.Hour), "exp": from(now, fiveMinutesAgo)})), expiredSentence},
 		"not yet valid": {w.Issuer.Token(changed(authtest.Claims{
-			"nbf": from(now, inTwoHours)})), "Your token is not valid yet"},
+			"nbf": from(now, inTwoHours)})), "Your credential is not valid yet"},
 		"for another application": {w.Issuer.Token(changed(authtest.Claims{
 			"aud": "another"})), "Your token was issued for another application"},
 		"without a verified address": {w.Issuer.Token(changed(authtest.Claims{

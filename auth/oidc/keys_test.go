@@ -331,6 +331,31 @@ func TestKeyOrigin(t *testing.T) {
 	allowed.want(elsewhere.real.Key().Sign(allowed.real.Payload(nil)), "")
 }
 
+// Promise: the discovery document is asked for where the operator says, and its
+// keys may be there too; the issuer it names is still the configured one.
+func TestDiscoveryURL(t *testing.T) {
+	elsewhere := newWorld(t, nil)
+	w := newWorld(t, func(c *oidc.Config, _ *authtest.Issuer) {
+		elsewhere.real.EditDiscovery(func(doc map[string]any) { doc["issuer"] = c.URL })
+		c.DiscoveryURL = elsewhere.real.URL + "/.well-known/openid-configuration"
+		c.Roots = elsewhere.ca.Pool()
+	})
+	if w.real.DiscoveryFetches.Load() != 0 || w.real.KeyFetches.Load() != 0 {
+		t.Error("the issuer itself was asked")
+	}
+	w.want(elsewhere.real.Key().Sign(w.real.Payload(nil)), "")
+	w.want(elsewhere.real.Token(nil), "not mine")
+
+	elsewhere.real.EditDiscovery(nil)
+	w = startWorld(t, func(c *oidc.Config, _ *authtest.Issuer) {
+		c.DiscoveryURL = elsewhere.real.URL + "/.well-known/openid-configuration"
+		c.Roots = elsewhere.ca.Pool()
+	})
+	if w.nextFetch() {
+		t.Error("a document that names another issuer was believed")
+	}
+}
+
 // Promise: a discovery document that names another issuer, or keys without
 // TLS, is not believed.
 func TestDiscoveryLies(t *testing.T) {
