@@ -124,6 +124,7 @@ func cast(ctx, lasting context.Context, abandon context.CancelFunc, s *stage.Sta
 	if err == nil {
 		env := s.Env()
 		env["GATEHOUSE_TOKEN_AUTH_FILE"] = set.tokens.Path()
+		env["GATEHOUSE_CLIENT_CA_FILE"], env["GATEHOUSE_CLIENT_CRL_FILE"] = set.wallet.caFile, set.wallet.listFile
 		set.gate, err = s.Gatehouse(lasting, gatehouse.Config{
 			Dir: dir, Port: preferredPort, OpsPort: preferredOpsPort, StopTimeout: 5 * time.Second,
 		}, env)

@@ -25,6 +25,7 @@ const (
 	late     = "late"      // alice, with a token that has expired
 	forger   = "forger"    // has something that is no token
 	stranger = "stranger"  // signed in at an issuer that nobody trusts
+	grace    = "grace"     // has a client certificate
 	nobody   = "anonymous" // has no credential
 )
 
@@ -34,6 +35,7 @@ type set struct {
 	*stage.Stage
 	gate   *gatehouse.Instance
 	tokens *stage.Tokens
+	wallet *wallet
 	rows   map[string]string // of the token file, by name
 	config string            // the people's kubeconfig
 	// kubectlLink is a short path to the real kubectl.
@@ -63,6 +65,9 @@ func newSet(s *stage.Stage, dir string) (*set, error) {
 	t.rows = map[string]string{
 		robot:    t.secrets[robot] + `,ci-robot,ci-1,"ci,builders"`,
 		newcomer: t.secrets[newcomer] + `,newcomer,new-1,"oidc:viewers"`,
+	}
+	if t.wallet, err = newWallet(dir, "grace@example.com", "oidc:viewers"); err != nil {
+		return nil, err
 	}
 	t.tokens, err = stage.NewTokens(dir, t.rows[robot])
 	return t, err
@@ -97,6 +102,7 @@ func (t *set) writeKubeconfig() error {
 	for _, name := range []string{alice, bob, robot, newcomer, late, forger, stranger, nobody} {
 		users = append(users, kubeconfig.User{Name: name, Namespace: "dev", Token: t.secrets[name]})
 	}
+	users = append(users, t.wallet.user())
 	return t.gate.File(users...).Write(t.config)
 }
 

@@ -46,6 +46,12 @@ func tour() []section {
 			{newcomer, "its row is added while gatehouse runs", addRow},
 			kube(newcomer, "get deployments -o name", prints("deployment.apps/hello")),
 		}},
+		{"A client certificate, and its revocation", []row{
+			kube(grace, "auth whoami", prints("grace@example.com", "oidc:viewers", "X509SHA256=")),
+			kube(grace, "auth can-i get deployments", prints("yes")),
+			{grace, "her certificate is revoked while gatehouse runs", revoke},
+			kube(grace, "get pods", refused("Your client certificate was revoked")),
+		}},
 		{"Refused, and told why, even when kubectl knows nothing of the server yet", []row{
 			kube(late, "get pods", refused("Your token expired 5 minutes ago: sign in again.")),
 			kube(forger, "get pods", refused("Your credential was not accepted")),
