@@ -115,7 +115,7 @@ func webSocketProtocols(h http.Header) (tokens []string, others int) {
 // kube-apiserver would overlook an entry in another case, it is refused.
 func webSocketToken(h http.Header, entry string, others int) (string, error) {
 	encoded, found := strings.CutPrefix(entry, WebSocketBearerPrefix)
-	if !strings.EqualFold(h.Get("Upgrade"), "websocket") || !found || others == 0 {
+	if !isWebSocket(h) || !found || others == 0 {
 		return "", Refuse(KindUnknown, BadHeader, "a token in Sec-WebSocket-Protocol is for WebSocket requests, beside another protocol")
 	}
 	token, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
@@ -128,6 +128,17 @@ func webSocketToken(h http.Header, entry string, others int) (string, error) {
 		return "", Refuse(KindUnknown, BadHeader, "Sec-WebSocket-Protocol carries something else than a token")
 	}
 	return string(token), nil
+}
+
+func isWebSocket(h http.Header) bool {
+	for _, line := range h["Connection"] {
+		for option := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(option), "Upgrade") {
+				return strings.EqualFold(h.Get("Upgrade"), "websocket")
+			}
+		}
+	}
+	return false
 }
 
 // IsWebSocketBearer reports whether an entry of Sec-WebSocket-Protocol carries

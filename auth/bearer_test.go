@@ -83,6 +83,13 @@ func TestBearerToken(t *testing.T) {
 		{name: "empty WebSocket token", header: webSocket("v4, base64url.bearer.authorization.k8s.io."), reason: auth.BadHeader},
 		{name: "WebSocket token with a space", header: webSocket("v4, base64url.bearer.authorization.k8s.io.YSBi"), reason: auth.BadHeader},
 		{name: "two WebSocket tokens", header: webSocket("v4, base64url.bearer.authorization.k8s.io.YWJj, base64url.bearer.authorization.k8s.io.YWJj"), reason: auth.SeveralCredentials},
+		{
+			name: "WebSocket token, upgrade not asked of this hop",
+			header: http.Header{
+				"Upgrade": {"websocket"}, "Sec-Websocket-Protocol": {"v4, base64url.bearer.authorization.k8s.io.YWJj"},
+			},
+			reason: auth.BadHeader,
+		},
 		{name: "WebSocket without a token", header: webSocket("v4.channel.k8s.io"), reason: "not mine"},
 		{
 			name:   "WebSocket token without WebSocket",

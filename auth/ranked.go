@@ -21,6 +21,8 @@ func (as ranked) Authenticate(r *http.Request) (*Identity, error) {
 		case errors.Is(err, ErrNotMine):
 		case err != nil:
 			return nil, err
+		case id == nil:
+			return nil, errors.New("an authenticator returned neither identity nor error")
 		case winner == nil:
 			winner = id
 		}

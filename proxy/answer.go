@@ -29,6 +29,7 @@ var (
 	badUpgrade     = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "Only upgrades to websocket and SPDY/3.1 are passed on."}
 	badExpectation = answer{code: 417, reason: metav1.StatusReasonBadRequest, message: "Only the expectation 100-continue is understood."}
 	badBody        = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "The request's body cannot be read."}
+	crossSite      = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "A page of another site may not use your client certificate."}
 	badMethod      = answer{code: 405, reason: metav1.StatusReasonMethodNotAllowed, message: "This method is not passed on to the API server."}
 	noImpersonate  = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Acting as another user (--as) is not offered here: leave the Impersonate headers out."}
 	cutOff         = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse shut down before the API server had answered: the request may have been carried out."}
@@ -125,12 +126,14 @@ func roundDuration(d time.Duration) string {
 // unwantedBody is how long the rest of a refused request may take.
 const unwantedBody = time.Second
 
-// repeatable returns a with Retry-After if a request of this method can be made
-// again without harm (RFC 9110 section 9.2.1).
-func (a answer) repeatable(method string) answer {
-	switch method {
+// repeatable returns a with Retry-After if a request like r can be made again
+// without harm (RFC 9110 section 9.2.1).
+func (a answer) repeatable(r *http.Request) answer {
+	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		a.retryAfter = 1
+		if r.Header["Upgrade"] == nil { // an exec over WebSocket is a GET
+			a.retryAfter = 1
+		}
 	}
 	return a
 }

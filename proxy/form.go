@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -41,6 +42,23 @@ func checkForm(r *http.Request) (protocol string, fault *answer) {
 		return "", &badExpectation
 	}
 	return upgradeProtocol(r)
+}
+
+// fromAnotherSite reports whether a browser says that a page of another site
+// makes the request. A browser shows a client certificate for such a page too,
+// without its person knowing.
+func fromAnotherSite(r *http.Request) bool {
+	for _, site := range r.Header["Sec-Fetch-Site"] {
+		if site != "same-origin" && site != "none" {
+			return true
+		}
+	}
+	for _, origin := range r.Header["Origin"] {
+		if u, err := url.Parse(origin); err != nil || !strings.EqualFold(u.Host, r.Host) {
+			return true
+		}
+	}
+	return false
 }
 
 // equalASCIIFold is strings.EqualFold without the letters beyond ASCII that fold

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
@@ -73,17 +74,25 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 // forwarded. What people and controllers write is mostly below.
 const maxSmallBody = 256 << 10
 
+// smallBodyTime is how long such a body may take to arrive.
+const smallBodyTime = 30 * time.Second
+
 // smallBody returns the whole body of r if its length is known and small, else
 // nil.
-func smallBody(r *http.Request) ([]byte, error) {
+func smallBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength <= 0 || r.ContentLength > maxSmallBody || r.Header["Upgrade"] != nil {
 		return nil, nil
 	}
-	body := make([]byte, r.ContentLength)
-	if _, err := io.ReadFull(r.Body, body); err != nil {
+	// The API server's own time-outs do not see the request yet. Not every
+	// writer has deadlines; net/http's have.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(smallBodyTime))
+	var body bytes.Buffer // grows with what arrives, not with what was announced
+	if _, err := io.CopyN(&body, r.Body, r.ContentLength); err != nil {
 		return nil, err
 	}
-	return body, nil
+	_ = control.SetReadDeadline(time.Time{})
+	return body.Bytes(), nil
 }
 
 // outgoingURL puts the path and query of in, byte for byte, behind the API
@@ -136,7 +145,7 @@ func cleanResponse(h http.Header) {
 func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		if p.drain.Err() != nil {
-			p.answer(x, r, cutOff.repeatable(r.Method)) // by us; if the caller left, it does no harm
+			p.answer(x, r, cutOff.repeatable(r)) // by us; if the caller left, it does no harm
 			return
 		}
 		x.writer.status = statusClientGone
@@ -152,7 +161,7 @@ func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 	p.cfg.Log.Error("the API server did not answer", "audit_id", x.id, "error", err)
 	a := upstreamAnswer(err)
 	if a == upstreamBroken || a == upstreamSlow {
-		a = a.repeatable(r.Method)
+		a = a.repeatable(r)
 	}
 	p.answer(x, r, a)
 }

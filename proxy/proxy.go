@@ -126,6 +126,10 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		return
 	}
 	x.identity = identity
+	if identity.Kind == auth.KindClientCert && r.Header["Authorization"] == nil && fromAnotherSite(r) {
+		p.answer(x, r, crossSite)
+		return
+	}
 	if name := impersonate.Asked(r.Header); name != "" {
 		p.answer(x, r, noImpersonate)
 		return
@@ -148,7 +152,7 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, internalError)
 		return
 	}
-	body, err := smallBody(r)
+	body, err := smallBody(&x.writer, r)
 	if err != nil {
 		p.answer(x, r, badBody)
 		return

@@ -87,6 +87,26 @@ func testAuthenticationConfig(t *testing.T, _ *world, plain *authtest.Issuer) {
 	p.expectUser(t, second.Token(nil), "plain:subject-1")
 }
 
+// What a changed file takes away ends at once, even while the issuers that it
+// adds cannot be reached.
+func TestRemovedIssuerEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, second := w.newIssuer(t), w.newIssuer(t)
+	file := w.writeConfig(t, "v1", "anonymous: {enabled: true}\n", w.jwt(first, plainMapping))
+	p := w.start(t, map[string]string{"AUTHENTICATION_CONFIG": file})
+	p.awaitReady(t, http.StatusOK, "[+]issuer/"+first.URL+" ok")
+	p.expectUser(t, first.Token(nil), "plain:subject-1")
+	second.SetDown(true)
+	w.writeConfig(t, "v1", "anonymous: {enabled: false}\n", w.jwt(second, plainMapping))
+	p.awaitReload(t, "authentication_config")
+	p.expectRefusal(t, first.Token(nil), http.StatusUnauthorized, "not accepted")
+	p.expectRefusal(t, "", http.StatusUnauthorized, "not signed in")
+	second.SetDown(false)
+	p.awaitLine(t, "the changed issuers are in effect")
+	p.expectUser(t, second.Token(nil), "plain:subject-1")
+}
+
 // Without a credential only the paths of `anonymous` may be asked for, as
 // system:anonymous; a bad credential is never anonymous.
 func TestAnonymousPaths(t *testing.T) {

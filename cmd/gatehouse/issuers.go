@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,22 @@ func newIssuerSet(list []*oidc.Issuer, anonymous auth.Anonymous) (*issuerSet, er
 	return &issuerSet{list: list, router: router, anonymous: anonymous}, nil
 }
 
+// without returns what set and next have in common: the issuers of set that next
+// has too, and the anonymous paths if they are the same.
+func (set *issuerSet) without(next *issuerSet) (*issuerSet, error) {
+	var kept []*oidc.Issuer
+	for _, issuer := range set.list {
+		if slices.ContainsFunc(next.list, func(i *oidc.Issuer) bool { return i.URL() == issuer.URL() }) {
+			kept = append(kept, issuer)
+		}
+	}
+	var anonymous auth.Anonymous
+	if next.anonymous.Enabled == set.anonymous.Enabled && slices.Equal(next.anonymous.Paths, set.anonymous.Paths) {
+		anonymous = set.anonymous
+	}
+	return newIssuerSet(kept, anonymous)
+}
+
 // list returns the issuers in use.
 func (s *issuers) list() []*oidc.Issuer {
 	if set := s.current.Load(); set != nil {
@@ -75,8 +92,8 @@ func (s *issuers) start(ctx context.Context) {
 	}
 }
 
-// replace puts next into effect. Before start that is at once. Afterwards the
-// present set answers until every issuer of next has keys, or until handOver
+// replace puts next into effect. Before start that is at once. Afterwards what
+// next takes away ends at once, and what remains of the present set answers until every issuer of next has keys, or until handOver
 // has passed and at least one has: a configuration that verifies nobody locks
 // nobody out.
 func (s *issuers) replace(next *issuerSet) {
@@ -85,6 +102,9 @@ func (s *issuers) replace(next *issuerSet) {
 	if s.running == nil {
 		s.use(next)
 		return
+	}
+	if interim, err := s.current.Load().without(next); err == nil {
+		s.use(interim) // what was taken away ends at once
 	}
 	ctx, stop := context.WithCancel(s.running)
 	stopOld := s.stop
