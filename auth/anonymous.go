@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"errors"
 	"net/http"
 	"slices"
 )
@@ -27,19 +26,4 @@ func (a Anonymous) Authenticate(r *http.Request) (*Identity, error) {
 		return nil, ErrNotMine
 	}
 	return &Identity{Kind: KindAnonymous, User: User{Name: AnonymousUser, Groups: []string{UnauthenticatedGroup}}}, nil
-}
-
-// Any returns an [Authenticator] that asks each of as in turn; the first that
-// knows the request's credential decides.
-func Any(as ...Authenticator) Authenticator { return anyOf(as) }
-
-type anyOf []Authenticator
-
-func (as anyOf) Authenticate(r *http.Request) (*Identity, error) {
-	for _, a := range as {
-		if id, err := a.Authenticate(r); !errors.Is(err, ErrNotMine) {
-			return id, err
-		}
-	}
-	return nil, ErrNotMine
 }

@@ -23,6 +23,11 @@ type User struct {
 	Extra  map[string][]string
 }
 
+// CredentialIDKey is the extra in which kube-apiserver, too, keeps the id of a
+// credential (KEP-4633): JTI=<jti> for a token, X509SHA256=<hex> for a
+// certificate.
+const CredentialIDKey = "authentication.kubernetes.io/credential-id"
+
 // Kind says which kind of credential was presented. The set is closed: it is a
 // metric label.
 type Kind string

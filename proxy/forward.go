@@ -20,8 +20,8 @@ import (
 )
 
 // forward sends r to target with exactly this header, and streams the answer
-// back. Nothing in it decides anything about the caller.
-// body is the whole of a request's, or nil if it is to be streamed.
+// back. Nothing in it decides anything about the caller. body is the whole of
+// the request's, or nil if that is to be streamed.
 func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, header http.Header, body []byte) {
 	transport := target.Requests
 	if header["Upgrade"] != nil {
@@ -114,8 +114,8 @@ var (
 )
 
 // checkResponse refuses answers that would tell the caller something untrue, or
-// open a raw connection that nobody asked for.
-// protocol is the one that was asked for, or empty.
+// open a raw connection that nobody asked for. protocol is the one that was
+// asked for, or empty.
 func checkResponse(resp *http.Response, protocol string) error {
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
@@ -157,9 +157,9 @@ func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 		return
 	}
 	x.upstreamErr = err
-	p.metrics.upstreamFailed(err)
-	p.cfg.Log.Error("the API server did not answer", "audit_id", x.id, "error", err)
 	a := upstreamAnswer(err)
+	p.metrics.upstreamFailed(a)
+	p.cfg.Log.Error("the API server did not answer", "audit_id", x.id, "error", err)
 	if a == upstreamBroken || a == upstreamSlow {
 		a = a.repeatable(r)
 	}

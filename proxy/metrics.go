@@ -96,9 +96,9 @@ func (m *metrics) refused(refusal *auth.Refusal) {
 	m.attempts.WithLabelValues(string(refusal.Kind), string(refusal.Reason)).Inc()
 }
 
-func (m *metrics) upstreamFailed(err error) {
+func (m *metrics) upstreamFailed(told answer) {
 	reason := "broken"
-	switch upstreamAnswer(err) {
+	switch told {
 	case upstreamDown:
 		reason = "unreachable"
 	case upstreamSlow:

@@ -104,7 +104,6 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		client: clientAddress(r),
 		writer: recorder{ResponseWriter: w, ctx: r.Context()},
 	}
-	w.Header().Set("Audit-Id", x.id)
 	defer p.finish(x, r)
 	x.kind = p.kinds.of(r)
 	inFlight := p.metrics.inFlight(x.kind)

@@ -47,7 +47,7 @@ func TestExpressions(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := auth.User{Name: "a@c", UID: "7", Groups: []string{"x", "y"}, Extra: map[string][]string{
-			"example.com/team": {"blue"}, authconfig.CredentialIDKey: {"JTI=1"},
+			"example.com/team": {"blue"}, auth.CredentialIDKey: {"JTI=1"},
 		}}
 		if diff := cmp.Diff(want, user); diff != "" {
 			t.Errorf("%s: user (-want +got):\n%s", version, diff)

@@ -15,10 +15,6 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth"
 )
 
-// CredentialIDKey is the extra in which kube-apiserver keeps the id of a
-// credential (KEP-4633): JTI=<jti> for a token.
-const CredentialIDKey = "authentication.kubernetes.io/credential-id"
-
 // Mapping makes a user of the verified claims of a token.
 type Mapping struct {
 	mappings apiserver.ClaimMappings
@@ -197,7 +193,7 @@ func (m Mapping) uid(ctx context.Context, claims map[string]any, value *lazy.Map
 func (m Mapping) extra(ctx context.Context, claims map[string]any, value *lazy.MapValue) (map[string][]string, error) {
 	extra := map[string][]string{}
 	if jti, ok := claims["jti"].(string); ok && jti != "" {
-		extra[CredentialIDKey] = []string{"JTI=" + jti}
+		extra[auth.CredentialIDKey] = []string{"JTI=" + jti}
 	}
 	if m.cel.Extra != nil {
 		results, err := m.cel.Extra.EvalClaimMappings(ctx, value)

@@ -8,10 +8,6 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth"
 )
 
-// credentialIDKey is the extra by which kube-apiserver names a credential
-// (k8s.io/apiserver v0.37.2, pkg/authentication/user, CredentialIDKey).
-const credentialIDKey = "authentication.kubernetes.io/credential-id"
-
 // uidOID is the subject attribute of the user's uid (k8s.io/apimachinery
 // v0.37.2, pkg/apis/asn1, X509UID).
 var uidOID = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57683, 2}
@@ -38,7 +34,7 @@ func userOf(cert *x509.Certificate) (user auth.User, fault string) {
 		UID:  uid,
 		// A copy: the connection owns the certificate.
 		Groups: slices.Clone(cert.Subject.Organization),
-		Extra:  map[string][]string{credentialIDKey: {CredentialID(cert)}},
+		Extra:  map[string][]string{auth.CredentialIDKey: {CredentialID(cert)}},
 	}, ""
 }
 

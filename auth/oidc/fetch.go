@@ -201,7 +201,14 @@ func fits(key *jose.JSONWebKey, alg string) bool {
 	case *rsa.PublicKey:
 		return alg[0] == 'R' || alg[0] == 'P'
 	case *ecdsa.PublicKey:
-		return map[string]int{"ES256": 256, "ES384": 384, "ES512": 521}[alg] == public.Curve.Params().BitSize
+		switch public.Curve.Params().BitSize {
+		case 256:
+			return alg == "ES256"
+		case 384:
+			return alg == "ES384"
+		default:
+			return alg == "ES512" && public.Curve.Params().BitSize == 521
+		}
 	default:
 		return false
 	}

@@ -43,9 +43,9 @@ func newIssuerSet(list []*oidc.Issuer, anonymous auth.Anonymous) (*issuerSet, er
 	return &issuerSet{list: list, router: router, anonymous: anonymous}, nil
 }
 
-// without returns what set and next have in common: the issuers of set that next
-// has too, and the anonymous paths if they are the same.
-func (set *issuerSet) without(next *issuerSet) (*issuerSet, error) {
+// remaining returns what of set stays in next: the issuers that next has too, and
+// the anonymous paths if they are the same.
+func (set *issuerSet) remaining(next *issuerSet) (*issuerSet, error) {
 	var kept []*oidc.Issuer
 	for _, issuer := range set.list {
 		if slices.ContainsFunc(next.list, func(i *oidc.Issuer) bool { return i.URL() == issuer.URL() }) {
@@ -93,9 +93,9 @@ func (s *issuers) start(ctx context.Context) {
 }
 
 // replace puts next into effect. Before start that is at once. Afterwards what
-// next takes away ends at once, and what remains of the present set answers until every issuer of next has keys, or until handOver
-// has passed and at least one has: a configuration that verifies nobody locks
-// nobody out.
+// next takes away ends at once, and what remains of the present set answers until
+// every issuer of next has keys, or until handOver has passed and at least one
+// has: a configuration that verifies nobody locks nobody out.
 func (s *issuers) replace(next *issuerSet) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,8 +103,8 @@ func (s *issuers) replace(next *issuerSet) {
 		s.use(next)
 		return
 	}
-	if interim, err := s.current.Load().without(next); err == nil {
-		s.use(interim) // what was taken away ends at once
+	if interim, err := s.current.Load().remaining(next); err == nil {
+		s.use(interim)
 	}
 	ctx, stop := context.WithCancel(s.running)
 	stopOld := s.stop

@@ -5,6 +5,21 @@ import (
 	"net/http"
 )
 
+// Any returns an [Authenticator] that asks each of as in turn; the first that
+// knows the request's credential decides.
+func Any(as ...Authenticator) Authenticator { return anyOf(as) }
+
+type anyOf []Authenticator
+
+func (as anyOf) Authenticate(r *http.Request) (*Identity, error) {
+	for _, a := range as {
+		if id, err := a.Authenticate(r); !errors.Is(err, ErrNotMine) {
+			return id, err
+		}
+	}
+	return nil, ErrNotMine
+}
+
 // Ranked returns an [Authenticator] that asks all of as. Of several that know
 // who made the request, the first wins, as in kube-apiserver; but every
 // credential that the request carries must be good, so that a bad one is never
