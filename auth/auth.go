@@ -40,12 +40,13 @@ const (
 	KindTokenFile Kind = "token_file" // a static token of the CSV file
 	KindAnonymous Kind = "anonymous"  // no credential, where none is needed
 
-	KindClientCert Kind = "client_certificate" // the certificate of the TLS connection
+	KindClientCert     Kind = "client_certificate" // the certificate of the TLS connection
+	KindServiceAccount Kind = "service_account"    // a ServiceAccount token that the API server vouches for
 )
 
 // Kinds returns every [Kind], for metrics and documents.
 func Kinds() []Kind {
-	return []Kind{KindNone, KindUnknown, KindOIDC, KindTokenFile, KindAnonymous, KindClientCert}
+	return []Kind{KindNone, KindUnknown, KindOIDC, KindTokenFile, KindAnonymous, KindClientCert, KindServiceAccount}
 }
 
 // Identity is what a credential proved. It is shared between requests that
@@ -55,6 +56,22 @@ type Identity struct {
 	Kind    Kind
 	Issuer  string    // URL of the issuer; empty for kinds that have none
 	Expires time.Time // when the credential ends; zero if it has no end of its own
+	Credential
+}
+
+// Credential is by what a credential can be named in a list of revoked ones. A
+// field is empty where a credential has no such thing.
+type Credential struct {
+	// IDs are values of [CredentialIDKey], every one under which the holder
+	// could present it.
+	IDs []string
+	// Subject is the claim `sub` of a token.
+	Subject string
+	// IssuerName and Serial name a certificate: the distinguished name of its
+	// issuer (RFC 4514) and its serial number in lower-case hex.
+	IssuerName, Serial string
+	// Issued is `iat`, or the beginning of a certificate's validity.
+	Issued time.Time
 }
 
 // Authenticator says who made a request.

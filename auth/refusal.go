@@ -41,6 +41,7 @@ const (
 	ReservedName       Reason = "reserved_name"       // a name or group that Kubernetes keeps for itself
 	IdentityTooLarge   Reason = "identity_too_large"  // more groups or extras than can be forwarded
 	UnsupportedClaims  Reason = "unsupported_claims"  // distributed claims, which are not followed
+	Revoked            Reason = "revoked"             // it, or its user, stands in the revocation file
 	InternalAuthFailed Reason = "authenticator_error" // an authenticator failed for a reason of its own
 )
 
@@ -51,7 +52,7 @@ func Reasons() []Reason {
 		MalformedToken, UnsupportedAlgorithm, UnknownKey, BadSignature, IssuerUnavailable,
 		Expired, NotYetValid, WrongAudience, WrongParty, WrongTokenType, BadUsernameClaim,
 		UnverifiedEmail, BadGroupsClaim, RequiredClaim, BadMapping, ClaimRule, UserRule, BadName, ReservedName, IdentityTooLarge,
-		UnsupportedClaims, InternalAuthFailed,
+		UnsupportedClaims, Revoked, InternalAuthFailed,
 		BadCertificate, CertificateExpired, CertificateRevoked, CertificateNotTrusted, CRLStale, CRLMissing,
 	}
 }

@@ -83,6 +83,7 @@ var refusalSentences = map[auth.Reason]string{
 	auth.CertificateRevoked: "Your client certificate was revoked: get a new one, or ask your administrator.",
 	auth.CRLStale:           "Whether your client certificate was revoked cannot be told now: ask your administrator to renew the revocation list.",
 	auth.CRLMissing:         "Whether your client certificate was revoked cannot be told: ask your administrator for the revocation list of its issuer.",
+	auth.Revoked:            "Your access has been revoked: sign in again, or ask your administrator.",
 	auth.InternalAuthFailed: "Your credential cannot be checked now: try again in a moment.",
 }
 

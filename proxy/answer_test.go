@@ -91,6 +91,7 @@ func TestRefusals(t *testing.T) {
 		auth.CertificateExpired:    {401, "Your client certificate expired 5 minutes ago: get a new one."},
 		auth.CertificateRevoked:    {401, "was revoked"},
 		auth.CertificateNotTrusted: {401, general},
+		auth.Revoked:               {401, "has been revoked"},
 		auth.CRLStale:              {401, "cannot be told now"},
 		auth.CRLMissing:            {401, "cannot be told"},
 		auth.InternalAuthFailed:    {503, "cannot be checked now"},

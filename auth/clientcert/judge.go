@@ -52,6 +52,9 @@ func judge(t *trust, stale StalePolicy, presented []*x509.Certificate, now time.
 		return refused(refuse(leaf, auth.BadCertificate, fault))
 	}
 	best.identity.User = user
+	best.identity.Credential = auth.Credential{
+		IDs: CredentialIDs(leaf), IssuerName: leaf.Issuer.String(), Serial: leaf.SerialNumber.Text(16), Issued: leaf.NotBefore,
+	}
 	return *best
 }
 

@@ -243,7 +243,7 @@ func (i *Issuer) verify(ctx context.Context, t *unverified) (*auth.Identity, err
 	if err != nil {
 		return nil, err
 	}
-	return &auth.Identity{User: user, Kind: auth.KindOIDC, Issuer: i.url, Expires: expires}, nil
+	return &auth.Identity{User: user, Kind: auth.KindOIDC, Issuer: i.url, Expires: expires, Credential: t.claims.credential()}, nil
 }
 
 // checkClaims judges everything but the signature and the mapping. It returns

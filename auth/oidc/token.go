@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	josejson "github.com/go-jose/go-jose/v4/json"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
 )
 
 // Claims is the payload of a token: JSON values as encoding/json decodes them
@@ -199,4 +201,16 @@ func (c Claims) date(name string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("`%s` is not a date", name)
 	}
 	return time.Unix(int64(seconds), 0), nil
+}
+
+// credential returns by what a verified token can be named in a list of revoked
+// ones.
+func (c Claims) credential() auth.Credential {
+	var credential auth.Credential
+	credential.Subject, _ = c["sub"].(string)
+	credential.Issued, _ = c.date("iat") // was judged with the other dates
+	if jti, _ := c["jti"].(string); jti != "" {
+		credential.IDs = []string{"JTI=" + jti}
+	}
+	return credential
 }

@@ -56,7 +56,7 @@ func FuzzAnswer(f *testing.F) {
 			reasonOf(t, err)
 			return
 		}
-		if id.Name != builder || id.Kind != tokenreview.KindServiceAccount || !bytes.Contains(answer, []byte("TokenReview")) {
+		if id.Name != builder || id.Kind != auth.KindServiceAccount || !bytes.Contains(answer, []byte("TokenReview")) {
 			t.Errorf("identity %+v of %q", id, answer)
 		}
 		for _, group := range id.Groups {

@@ -299,7 +299,7 @@ func reasonOf(tb testing.TB, err error) auth.Reason {
 	if !ok {
 		tb.Fatalf("error %v is no refusal", err)
 	}
-	if refusal.Kind != tokenreview.KindServiceAccount {
+	if refusal.Kind != auth.KindServiceAccount {
 		tb.Errorf("refusal of kind %q", refusal.Kind)
 	}
 	return refusal.Reason

@@ -23,6 +23,7 @@ type claims struct {
 	issuer  string
 	subject string
 	expires time.Time // zero if the token has no end, as those of Secrets have not
+	issued  time.Time // zero if it does not say so
 }
 
 // algorithms may sign a ServiceAccount token. Symmetric ones and none are not
@@ -33,7 +34,7 @@ var algorithms = []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", 
 // differs from them in case alone is refused: kube-apiserver looks for `iss`
 // in any case of letters (v1.37, pkg/serviceaccount/jwt.go), so that it could
 // read another issuer than the one that was judged here.
-var decisive = []string{"iss", "sub", "aud", "exp"}
+var decisive = []string{"iss", "sub", "aud", "exp", "iat"}
 
 // read returns what token says of itself, if it is a ServiceAccount token to
 // ask the API server about. It is as strict as auth/oidc about the form, so
@@ -61,10 +62,11 @@ func (a *Authenticator) read(token string) (claims, error) {
 		return claims{}, refuse(auth.MalformedToken, "`sub` is not the name of a ServiceAccount")
 	}
 	expires, err := date(payload, "exp")
-	if err != nil {
+	issued, iatErr := date(payload, "iat")
+	if err := errors.Join(err, iatErr); err != nil {
 		return claims{}, refuse(auth.MalformedToken, err.Error())
 	}
-	c := claims{issuer: issuer, subject: subject, expires: expires}
+	c := claims{issuer: issuer, subject: subject, expires: expires, issued: issued}
 	if c.expired(a.cfg.Now()) {
 		// Not auth.Expired: the signature has not been verified.
 		return claims{}, refuse(auth.UnknownToken, "the token says itself that it has expired, and was not reviewed")

@@ -19,9 +19,6 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth"
 )
 
-// KindServiceAccount is a ServiceAccount token that the API server vouches for.
-const KindServiceAccount auth.Kind = "service_account"
-
 // Status is the API server's answer about one token: the status of a
 // TokenReview (k8s.io/api v0.37, authentication/v1).
 type Status struct {
@@ -253,7 +250,7 @@ func (a *Authenticator) Forget(token string) {
 var errSelfUnknown = failed("the name of gatehouse's own account is not known yet")
 
 func refuse(reason auth.Reason, detail string) *auth.Refusal {
-	return auth.Refuse(KindServiceAccount, reason, detail)
+	return auth.Refuse(auth.KindServiceAccount, reason, detail)
 }
 
 // failed is a fault of ours or of the API server's, never of the caller's.

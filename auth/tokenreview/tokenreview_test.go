@@ -35,7 +35,11 @@ func TestIdentity(t *testing.T) {
 				"authentication.kubernetes.io/credential-id": {"JTI=jti-1"},
 			},
 		},
-		Kind: tokenreview.KindServiceAccount, Issuer: clusterIssuer, Expires: expires,
+		Kind: auth.KindServiceAccount, Issuer: clusterIssuer, Expires: expires,
+		Credential: auth.Credential{IDs: []string{"JTI=jti-1"}, Subject: builder, Issued: got.Issued},
+	}
+	if age := time.Since(got.Issued); age < 0 || age > time.Minute {
+		t.Errorf("issued %s ago", age)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("identity (-want +got):\n%s", diff)

@@ -49,7 +49,8 @@ func (a *Authenticator) judge(s Status, c claims) (*auth.Identity, *auth.Refusal
 		refusal.At = c.expires
 		return nil, refusal
 	}
-	return &auth.Identity{User: s.User, Kind: KindServiceAccount, Issuer: c.issuer, Expires: c.expires}, nil
+	return &auth.Identity{User: s.User, Kind: auth.KindServiceAccount, Issuer: c.issuer, Expires: c.expires,
+		Credential: auth.Credential{IDs: s.User.Extra[auth.CredentialIDKey], Subject: c.subject, Issued: c.issued}}, nil
 }
 
 // checkAudiences refuses a token that is not for one of the audiences asked
