@@ -31,13 +31,24 @@ func (s *Issuers) AuthenticateToken(ctx context.Context, token string) (*auth.Id
 	if err != nil {
 		return nil, auth.ErrNotMine
 	}
-	name := t.issuer
-	if name == "accounts.google.com" {
-		name = googleIssuer // Google leaves the scheme out, and kube-apiserver accepts it
-	}
-	issuer, known := s.byURL[name]
+	issuer, known := s.of(t.issuer)
 	if !known {
 		return nil, auth.ErrNotMine
 	}
 	return issuer.verify(ctx, t)
+}
+
+// Knows reports whether tokens whose `iss` is name belong to an issuer of s.
+func (s *Issuers) Knows(name string) bool {
+	_, known := s.of(name)
+	return known
+}
+
+// of returns the issuer of tokens whose `iss` is name.
+func (s *Issuers) of(name string) (*Issuer, bool) {
+	if name == "accounts.google.com" {
+		name = googleIssuer // Google leaves the scheme out, and kube-apiserver accepts it
+	}
+	issuer, known := s.byURL[name]
+	return issuer, known
 }
