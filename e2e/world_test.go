@@ -45,6 +45,8 @@ func TestMainPath(t *testing.T) {
 			"rights":                       w.testRights,
 			"identity":                     w.testIdentity,
 			"certified issuer":             w.testCertifiedIssuer,
+			"certified issuer in Go":       w.testCertifiedGoIssuer,
+			"another cluster":              w.testAnotherCluster,
 			"client certificate":           w.testClientCertificate,
 			"authentication configuration": w.testAuthenticationConfiguration,
 			"ServiceAccount token":         w.testServiceAccountToken,

@@ -190,6 +190,12 @@ func (s *Stage) BuilderToken(ctx context.Context, boundTo string, audiences ...s
 	return strings.TrimSpace(token), nil
 }
 
+// AnotherCluster starts a second, empty cluster in dir, which exists. It
+// publishes the issuer of its ServiceAccount tokens. The caller stops it.
+func (s *Stage) AnotherCluster(ctx context.Context, dir string) (*cluster.Cluster, error) {
+	return cluster.Start(ctx, cluster.Config{Binaries: s.binaries, Dir: dir, PublicIssuer: true})
+}
+
 // NewDir makes a directory for one more instance of gatehouse.
 func (s *Stage) NewDir() (string, error) {
 	s.mu.Lock()
