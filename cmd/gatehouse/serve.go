@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,8 +46,10 @@ func newCheck(environ map[string]string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, warning := range p.warnings {
-				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", warning)
+			for _, source := range slices.Sorted(maps.Keys(p.warnings)) {
+				for _, warning := range p.warnings[source] {
+					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", warning)
+				}
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "The settings and all files are good.")
 			return err
