@@ -34,7 +34,7 @@ func (c *clock) Advance(d time.Duration) {
 
 // world is an issuer that runs, and gatehouse's view of it.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	ca      *authtest.CA
 	real    *authtest.Issuer
 	view    *oidc.Issuer
@@ -45,7 +45,7 @@ type world struct {
 
 // newWorld starts an issuer and waits until its keys are known. change edits
 // the configuration first.
-func newWorld(t *testing.T, change func(*oidc.Config, *authtest.Issuer)) *world {
+func newWorld(t testing.TB, change func(*oidc.Config, *authtest.Issuer)) *world {
 	t.Helper()
 	w := startWorld(t, change)
 	select {
@@ -57,7 +57,7 @@ func newWorld(t *testing.T, change func(*oidc.Config, *authtest.Issuer)) *world 
 }
 
 // startWorld does not wait.
-func startWorld(t *testing.T, change func(*oidc.Config, *authtest.Issuer)) *world {
+func startWorld(t testing.TB, change func(*oidc.Config, *authtest.Issuer)) *world {
 	t.Helper()
 	ca, err := authtest.NewCA("test CA")
 	if err != nil {
@@ -135,7 +135,7 @@ func (w *world) nextFetch() bool {
 	}
 }
 
-func newKey(t *testing.T, id string) *authtest.Key {
+func newKey(t testing.TB, id string) *authtest.Key {
 	t.Helper()
 	return newKeyOf(t, id, "RS256")
 }

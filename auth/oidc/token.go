@@ -22,6 +22,7 @@ type Claims map[string]any
 // trusted before its signature is.
 type unverified struct {
 	raw    string
+	header string // of raw, encoded
 	claims Claims
 	issuer string
 	alg    string
@@ -53,7 +54,7 @@ func parse(token string) (*unverified, error) {
 	if !ok {
 		return nil, errNotJWT
 	}
-	t := &unverified{raw: token, claims: claims, issuer: issuer}
+	t := &unverified{raw: token, header: headerPart, claims: claims, issuer: issuer}
 	if err := foldedNames(claims, registeredClaims); err != nil {
 		t.fault = errors.Join(t.fault, fmt.Errorf("payload: %w", err))
 	}
@@ -119,18 +120,21 @@ func (t *unverified) readHeader(part string) error {
 			return fmt.Errorf("header: %q is not accepted", name)
 		}
 	}
-	for name, field := range map[string]*string{"alg": &t.alg, "kid": &t.kid, "typ": &t.typ} {
-		value, present := header[name]
-		if !present {
-			continue
-		}
-		text, ok := value.(string)
-		if !ok {
-			return fmt.Errorf("header: %q is not a string", name)
-		}
-		*field = text
+	var faults [3]error
+	t.alg, faults[0] = textOf(header, "alg")
+	t.kid, faults[1] = textOf(header, "kid")
+	t.typ, faults[2] = textOf(header, "typ")
+	return errors.Join(faults[:]...)
+}
+
+// textOf returns a member that must be a string, "" if it is absent.
+func textOf(header map[string]any, name string) (string, error) {
+	value, present := header[name]
+	text, ok := value.(string)
+	if present && !ok {
+		return "", fmt.Errorf("header: %q is not a string", name)
 	}
-	return nil
+	return text, nil
 }
 
 // decodeObject decodes a base64url part into a JSON object. go-jose's decoder
