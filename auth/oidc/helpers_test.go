@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,8 @@ type world struct {
 	issuers *oidc.Issuers
 	clock   *clock
 	fetched chan bool // result of each fetch
+	hits    *atomic.Int64
+	misses  *atomic.Int64
 }
 
 // newWorld starts an issuer and waits until its keys are known. change edits
@@ -68,10 +71,17 @@ func startWorld(t testing.TB, change func(*oidc.Config, *authtest.Issuer)) *worl
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { real.Close() })
-	w := &world{t: t, ca: ca, real: real, clock: newClock(), fetched: make(chan bool, 1000)}
+	w := &world{t: t, ca: ca, real: real, clock: newClock(), fetched: make(chan bool, 1000), hits: new(atomic.Int64), misses: new(atomic.Int64)}
 	cfg := oidc.Config{
 		URL: real.URL, Audiences: []string{authtest.Audience}, Roots: ca.Pool(), Now: w.clock.Now,
 		OnFetch: func(ok bool) { w.fetched <- ok },
+		OnLookup: func(hit bool) {
+			if hit {
+				w.hits.Add(1)
+			} else {
+				w.misses.Add(1)
+			}
+		},
 	}
 	if change != nil {
 		change(&cfg, real)

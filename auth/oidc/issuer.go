@@ -38,7 +38,8 @@ func Algorithms() []string {
 
 // Mapping makes a user of verified claims.
 type Mapping interface {
-	// User returns whom claims name. Its error is a [*auth.Refusal].
+	// User returns whom claims name, in lists and maps that nobody else has. Its
+	// error is a [*auth.Refusal].
 	User(ctx context.Context, claims map[string]any) (auth.User, error)
 	// Claims returns the names of the claims that it reads by name.
 	Claims() []string
@@ -74,6 +75,9 @@ type Config struct {
 	Now func() time.Time
 	// OnFetch hears of each attempt to fetch the keys. Default: nobody does.
 	OnFetch func(ok bool)
+	// OnLookup hears of each token that names this issuer: whether it was known
+	// from before, or had to be verified. Default: nobody does.
+	OnLookup func(hit bool)
 	// Log gets failed fetches. Default: discarded.
 	Log *slog.Logger
 }
@@ -120,6 +124,9 @@ func New(cfg Config) (*Issuer, error) {
 	}
 	if cfg.OnFetch == nil {
 		cfg.OnFetch = func(bool) {}
+	}
+	if cfg.OnLookup == nil {
+		cfg.OnLookup = func(bool) {}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -58,6 +58,10 @@ func parse(token string) (*unverified, error) {
 	if err := foldedNames(claims, registeredClaims); err != nil {
 		t.fault = errors.Join(t.fault, fmt.Errorf("payload: %w", err))
 	}
+	// go-jose would take it with other bits at its end, too.
+	if _, err := decode(signature); err != nil {
+		t.fault = errors.Join(t.fault, fmt.Errorf("signature: %w", err))
+	}
 	t.fault = errors.Join(t.fault, t.readHeader(headerPart))
 	return t, nil
 }
@@ -137,12 +141,22 @@ func textOf(header map[string]any, name string) (string, error) {
 	return text, nil
 }
 
+// decode reads base64url in its one right form: encoding/base64 overlooks line
+// breaks, even where it is strict.
+func decode(part string) ([]byte, error) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	if err != nil || strings.ContainsAny(part, "\r\n") {
+		return nil, errors.New("not base64url")
+	}
+	return raw, nil
+}
+
 // decodeObject decodes a base64url part into a JSON object. go-jose's decoder
 // refuses repeated names at any depth, and bounds the depth.
 func decodeObject(part string) (map[string]any, error) {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	raw, err := decode(part)
 	if err != nil {
-		return nil, errors.New("not base64url")
+		return nil, err
 	}
 	if !utf8.Valid(raw) {
 		return nil, errors.New("not valid UTF-8")
