@@ -1,12 +1,5 @@
 package oidc
 
-// Bounds of the cache.
-const (
-	MaxUnits  = maxUnits
-	MaxShare  = maxShare
-	UnitBytes = unitBytes
-)
-
 // Forget empties the cache.
 func (s *Issuers) Forget() {
 	s.cache.mu.Lock()
