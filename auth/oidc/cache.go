@@ -35,8 +35,7 @@ type verified struct {
 
 // holds reports whether the token would be accepted if it were verified now.
 func (v *verified) holds() bool {
-	generation, usable := v.issuer.ring.generation()
-	return usable && generation == v.generation && !v.until.Before(v.issuer.cfg.Now())
+	return v.generation == v.issuer.ring.generation() && !v.until.Before(v.issuer.cfg.Now())
 }
 
 // cache holds what was verified. The key is a digest of the whole token: by

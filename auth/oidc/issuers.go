@@ -56,12 +56,11 @@ func (s *Issuers) AuthenticateToken(ctx context.Context, token string) (*auth.Id
 
 // verify asks issuer, and keeps what it accepts.
 func (s *Issuers) verify(ctx context.Context, key digest.Digest, issuer *Issuer, t *unverified) (*auth.Identity, error) {
-	// Read before: if the keys change meanwhile, the verdict is of no use to
-	// anybody else.
-	generation, _ := issuer.ring.generation()
+	// Read before: if the keys change meanwhile, what is kept never holds.
+	generation := issuer.ring.generation()
 	id, until, err := issuer.verify(ctx, t)
-	if err != nil {
-		return nil, err
+	if err != nil || generation == 0 {
+		return id, err
 	}
 	s.cache.put(&verified{id: seal(id), until: until, issuer: issuer, generation: generation, key: key})
 	return id, nil

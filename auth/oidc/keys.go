@@ -46,7 +46,8 @@ type keyRing struct {
 type keySnapshot struct {
 	keys    []jose.JSONWebKey
 	fetched time.Time
-	// generation counts the changes of keys. Most fetches bring the same again.
+	// generation counts the changes of keys, from 1 on. Most fetches bring the
+	// same again.
 	generation uint64
 }
 
@@ -97,14 +98,14 @@ func (k *keyRing) keys() ([]jose.JSONWebKey, *keySnapshot) {
 	return snapshot.keys, snapshot
 }
 
-// generation returns that of the present keys, and whether there are any that may
-// be used. While both stay the same, so does the verdict on each signature.
-func (k *keyRing) generation() (generation uint64, usable bool) {
+// generation returns that of the present keys, 0 while none may be used. While it
+// stays the same, so does the verdict on each signature.
+func (k *keyRing) generation() uint64 {
 	keys, snapshot := k.keys()
 	if len(keys) == 0 {
-		return 0, false
+		return 0
 	}
-	return snapshot.generation, true
+	return snapshot.generation
 }
 
 // demand asks the issuer again because the snapshot seen verifies no token. It
