@@ -37,6 +37,7 @@ type parts struct {
 	clientCerts clientcert.Live
 	watcher     *reload.Watcher
 	fetches     *prometheus.CounterVec
+	lookups     *prometheus.CounterVec
 	warnings    []string // what is allowed, and probably not meant
 }
 
@@ -50,6 +51,7 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 		certificate: &serve.Certificate{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile},
 		issuers:     issuers{log: log},
 		fetches:     newFetchCounter(),
+		lookups:     newLookupCounter(),
 	}
 	var err error
 	if p.watcher, err = reload.New(reload.Every, p.metrics, log); err != nil {
@@ -218,6 +220,7 @@ func (p *parts) disallowedIssuers() []string {
 }
 
 func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, algorithms []string) (*oidc.Issuer, error) {
+	hits, misses := p.lookups.WithLabelValues("hit"), p.lookups.WithLabelValues("miss")
 	return oidc.New(oidc.Config{
 		URL:               described.URL,
 		DiscoveryURL:      described.DiscoveryURL,
@@ -231,7 +234,14 @@ func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, alg
 		RefreshInterval:   p.settings.JWKSRefreshInterval,
 		MaxKeyAge:         p.settings.JWKSMaxAge,
 		OnFetch:           func(ok bool) { p.fetches.WithLabelValues(issuerHash(described.URL), resultLabel(ok)).Inc() },
-		Log:               p.log,
+		OnLookup: func(hit bool) {
+			if hit {
+				hits.Inc()
+			} else {
+				misses.Inc()
+			}
+		},
+		Log: p.log,
 	})
 }
 

@@ -67,6 +67,14 @@ func (s *issuers) list() []*oidc.Issuer {
 	return nil
 }
 
+// cached returns how many verified tokens the set in use knows.
+func (s *issuers) cached() int {
+	if set := s.current.Load(); set != nil {
+		return set.router.Cached()
+	}
+	return 0
+}
+
 // AuthenticateToken asks the set in use.
 func (s *issuers) AuthenticateToken(ctx context.Context, token string) (*auth.Identity, error) {
 	return s.tokens.AuthenticateToken(ctx, token)
