@@ -134,42 +134,15 @@ func TestAnotherSignatureIsNotKnown(t *testing.T) {
 			c.Algorithms = []string{string(alg)}
 			real.Publish(newKeyOf(t, "key-1", alg))
 		})
-		good, other := w.lasting(nil), w.lasting(authtest.Claims{"sub": "x"})
-		cut := strings.LastIndex(good, ".") + 1
-		signed, signature := good[:cut], good[cut:]
-		raw, err := base64.RawURLEncoding.DecodeString(signature)
-		if err != nil {
-			t.Fatal(err)
-		}
-		flipped := slices.Clone(raw)
-		flipped[len(raw)-1] ^= 1
-		encode := base64.RawURLEncoding.EncodeToString
+		good := w.lasting(nil)
 		w.wantMiss(good, "")
-		for _, tt := range []struct {
-			name, signature string
-			reason          auth.Reason
-		}{
-			{"of another token", other[strings.LastIndex(other, ".")+1:], auth.BadSignature},
-			{"of another key", strings.Split(newKeyOf(t, "key-1", alg).Sign(w.real.Payload(nil)), ".")[2], auth.BadSignature},
-			{"one bit", encode(flipped), auth.BadSignature},
-			{"zero", encode(make([]byte, len(raw))), auth.BadSignature},
-			{"one byte", "AA", auth.BadSignature},
-			{"none", "", "not mine"},
-			{"cut off", signature[:len(signature)-2], auth.BadSignature},
-			{"slack bits", slacken(signature), auth.MalformedToken},
-			{"garbage after it", signature + "AAAA", auth.BadSignature},
-			{"a character after it", signature + "A", auth.BadSignature},
-			{"padding", signature + "==", auth.MalformedToken},
-			{"white space", signature + " ", auth.MalformedToken},
-			{"newline", signature + "\n", auth.MalformedToken},
-			{"another part", signature + ".x", "not mine"},
-			{"a character before it", "A" + signature, auth.BadSignature},
-		} {
+		cut := strings.LastIndex(good, ".") + 1
+		for _, tt := range w.otherSignatures(good[cut:], alg) {
 			t.Run(string(alg)+"/"+tt.name, func(t *testing.T) {
 				w := *w
 				w.t = t
 				hits := w.hits.Load()
-				w.want(signed+tt.signature, tt.reason)
+				w.want(good[:cut]+tt.signature, tt.reason)
 				if w.hits.Load() != hits {
 					t.Error("it was taken for the token that is kept")
 				}
@@ -179,6 +152,39 @@ func TestAnotherSignatureIsNotKnown(t *testing.T) {
 		if w.issuers.Cached() != 1 {
 			t.Errorf("%d kept, want the good token alone", w.issuers.Cached())
 		}
+	}
+}
+
+type otherSignature struct {
+	name, signature string
+	reason          auth.Reason
+}
+
+// otherSignatures are all sorts of signatures besides the right one.
+func (w *world) otherSignatures(right string, alg jose.SignatureAlgorithm) []otherSignature {
+	raw, err := base64.RawURLEncoding.DecodeString(right)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	flipped := slices.Clone(raw)
+	flipped[len(raw)-1] ^= 1
+	encode := base64.RawURLEncoding.EncodeToString
+	return []otherSignature{
+		{"of another token", strings.Split(w.lasting(authtest.Claims{"sub": "x"}), ".")[2], auth.BadSignature},
+		{"of another key", strings.Split(newKeyOf(w.t, "key-1", alg).Sign(w.real.Payload(nil)), ".")[2], auth.BadSignature},
+		{"one bit", encode(flipped), auth.BadSignature},
+		{"zero", encode(make([]byte, len(raw))), auth.BadSignature},
+		{"one byte", "AA", auth.BadSignature},
+		{"none", "", "not mine"},
+		{"cut off", right[:len(right)-2], auth.BadSignature},
+		{"slack bits", slacken(right), auth.MalformedToken},
+		{"garbage after it", right + "AAAA", auth.BadSignature},
+		{"a character after it", right + "A", auth.BadSignature},
+		{"a character before it", "A" + right, auth.BadSignature},
+		{"padding", right + "==", auth.MalformedToken},
+		{"white space", right + " ", auth.MalformedToken},
+		{"newline", right + "\n", auth.MalformedToken},
+		{"another part", right + ".x", "not mine"},
 	}
 }
 
