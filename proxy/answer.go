@@ -77,7 +77,9 @@ var refusalSentences = map[auth.Reason]string{
 	auth.BadName:            "Your user name or one of your groups holds characters that cannot be passed on: ask your administrator.",
 	auth.ReservedName:       "Your user name or one of your groups is reserved for Kubernetes itself, and is not accepted here.",
 	auth.IdentityTooLarge:   "You are in more groups than can be passed on: ask your administrator to send fewer.",
-	auth.UnsupportedClaims:  "You are in so many groups that your token only says where to find them, which is not supported: ask your administrator to send fewer.",
+	auth.UnsupportedClaims:  "You are in so many groups that your token only says where to find them, and gatehouse may not look there: ask your administrator to send fewer, or to allow it.",
+	auth.GroupsUnavailable:  "Your groups cannot be looked up now, and without them you are not signed in: try again in a moment.",
+	auth.GroupsRefused:      "Your groups cannot be looked up, because your token or your account is not accepted there: sign in again, or ask your administrator.",
 	auth.BadCertificate:     "Your client certificate does not name a user for client authentication: ask your administrator for another.",
 	auth.CertificateExpired: "Your client certificate expired %s ago: get a new one.",
 	auth.CertificateRevoked: "Your client certificate was revoked: get a new one, or ask your administrator.",
@@ -100,7 +102,7 @@ func refusalAnswer(refusal *auth.Refusal, now time.Time) answer {
 		message = fmt.Sprintf(message, roundDuration(refusal.At.Sub(now)))
 	case auth.ReservedName, auth.IdentityTooLarge:
 		return answer{code: 403, reason: metav1.StatusReasonForbidden, message: message}
-	case auth.IssuerUnavailable, auth.InternalAuthFailed:
+	case auth.IssuerUnavailable, auth.InternalAuthFailed, auth.GroupsUnavailable:
 		return answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: message, retryAfter: 1}
 	}
 	return answer{code: 401, reason: metav1.StatusReasonUnauthorized, message: message}
