@@ -42,6 +42,10 @@ type Mapping interface {
 	User(ctx context.Context, claims map[string]any) (auth.User, error)
 	// Claims returns the names of the claims that it reads by name.
 	Claims() []string
+	// GroupsClaims returns those of them that it reads as groups. As in
+	// kube-apiserver, they alone may stand elsewhere; what expressions read may
+	// not.
+	GroupsClaims() []string
 }
 
 // Config describes one issuer.
@@ -52,6 +56,9 @@ type Config struct {
 	// DiscoveryURL is where the discovery document is. Default: the well-known
 	// place below URL.
 	DiscoveryURL string
+	// Resolver finds groups to which tokens only refer. Default: nobody does,
+	// so that Mapping sees the tokens as they are.
+	Resolver Resolver
 	// Algorithms that may sign. Default: RS256.
 	Algorithms []string
 	// AuthorizedParties are the clients, besides Audiences, that `azp` may
@@ -207,13 +214,13 @@ func (i *Issuer) fetch(ctx context.Context, rediscover bool) ([]jose.JSONWebKey,
 	return keys, errors.Join(discoveryErr, err)
 }
 
-// verify returns whom t names.
-func (i *Issuer) verify(ctx context.Context, t *unverified) (*auth.Identity, error) {
+// verify returns whom t names, and until when that may be used again.
+func (i *Issuer) verify(ctx context.Context, t *unverified) (id *auth.Identity, until time.Time, err error) {
 	if t.fault != nil {
-		return nil, refuse(auth.MalformedToken, t.fault.Error())
+		return nil, until, refuse(auth.MalformedToken, t.fault.Error())
 	}
 	if !slices.Contains(i.cfg.Algorithms, t.alg) {
-		return nil, refuse(auth.UnsupportedAlgorithm, "the token is signed by an algorithm that this issuer is not configured for")
+		return nil, until, refuse(auth.UnsupportedAlgorithm, "the token is signed by an algorithm that this issuer is not configured for")
 	}
 	expires, claimsErr := i.checkClaims(t)
 	// A token that would be refused anyway gives no reason to ask the issuer.
@@ -226,24 +233,28 @@ func (i *Issuer) verify(ctx context.Context, t *unverified) (*auth.Identity, err
 	if _, err := verifier.Verify(ctx, t.raw); err != nil {
 		switch {
 		case keys.refusal != nil:
-			return nil, keys.refusal
+			return nil, until, keys.refusal
 		case !keys.verified:
-			return nil, refuse(auth.MalformedToken, "the token cannot be read as a signed JWT")
+			return nil, until, refuse(auth.MalformedToken, "the token cannot be read as a signed JWT")
 		default:
-			return nil, refuse(auth.MalformedToken, "the verified claims cannot be read as an ID token's")
+			return nil, until, refuse(auth.MalformedToken, "the verified claims cannot be read as an ID token's")
 		}
 	}
 	if claimsErr != nil {
-		return nil, claimsErr
+		return nil, until, claimsErr
 	}
 	if err := foldedNames(t.claims, i.cfg.Mapping.Claims()); err != nil {
-		return nil, refuse(auth.MalformedToken, "payload: "+err.Error())
+		return nil, until, refuse(auth.MalformedToken, "payload: "+err.Error())
 	}
-	user, err := i.cfg.Mapping.User(ctx, t.claims)
+	claims, until, err := i.resolve(ctx, t.claims, expires)
 	if err != nil {
-		return nil, err
+		return nil, until, err
 	}
-	return &auth.Identity{User: user, Kind: auth.KindOIDC, Issuer: i.url, Expires: expires, Credential: t.claims.credential()}, nil
+	user, err := i.cfg.Mapping.User(ctx, claims)
+	if err != nil {
+		return nil, until, err
+	}
+	return &auth.Identity{User: user, Kind: auth.KindOIDC, Issuer: i.url, Expires: expires, Credential: t.claims.credential()}, until, nil
 }
 
 // checkClaims judges everything but the signature and the mapping. It returns

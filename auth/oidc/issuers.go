@@ -39,5 +39,6 @@ func (s *Issuers) AuthenticateToken(ctx context.Context, token string) (*auth.Id
 	if !known {
 		return nil, auth.ErrNotMine
 	}
-	return issuer.verify(ctx, t)
+	id, _, err := issuer.verify(ctx, t)
+	return id, err
 }

@@ -87,10 +87,14 @@ func (k *keyRing) run(ctx context.Context) {
 // are of.
 func (k *keyRing) keys() ([]jose.JSONWebKey, *keySnapshot) {
 	snapshot := k.current.Load()
-	if snapshot == nil || k.now().Sub(snapshot.fetched) > k.maxAge {
+	if k.tooOld(snapshot) {
 		return nil, snapshot
 	}
 	return snapshot.keys, snapshot
+}
+
+func (k *keyRing) tooOld(snapshot *keySnapshot) bool {
+	return snapshot == nil || k.now().Sub(snapshot.fetched) > k.maxAge
 }
 
 // demand asks the issuer again because the snapshot seen verifies no token. It
@@ -107,7 +111,7 @@ func (k *keyRing) demand(ctx context.Context, seen *keySnapshot) bool {
 		return false
 	case f == nil:
 		k.onDemand = now
-		f = k.launch(ctx, false)
+		f = k.launch(ctx, k.tooOld(seen))
 	}
 	k.mu.Unlock()
 	// A slow issuer may not hold a request, which anybody can send, for long.
