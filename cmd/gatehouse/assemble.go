@@ -16,6 +16,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth/authconfig"
 	"github.com/kube-gatehouse/gatehouse/auth/clientcert"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
+	"github.com/kube-gatehouse/gatehouse/auth/oidc/entra"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenfile"
 	"github.com/kube-gatehouse/gatehouse/cmd/reload"
 	"github.com/kube-gatehouse/gatehouse/proxy/serve"
@@ -34,9 +35,11 @@ type parts struct {
 	tokens      auth.Live    // of the token file
 	tokenCount  atomic.Int64 // how many tokens are in it
 	issuers     issuers
+	entra       atomic.Pointer[entra.Resolver]
 	clientCerts clientcert.Live
 	watcher     *reload.Watcher
 	fetches     *prometheus.CounterVec
+	lookups     *prometheus.CounterVec
 	warnings    []string // what is allowed, and probably not meant
 }
 
@@ -50,6 +53,7 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 		certificate: &serve.Certificate{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile},
 		issuers:     issuers{log: log},
 		fetches:     newFetchCounter(),
+		lookups:     newLookupCounter(),
 	}
 	var err error
 	if p.watcher, err = reload.New(reload.Every, p.metrics, log); err != nil {
@@ -65,11 +69,15 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 	if s.ClientCAFile != "" {
 		f.addAll("CLIENT_CA_FILE", p.watcher.Add(reload.Source{Name: "client_ca", Files: notEmpty(s.ClientCAFile, s.ClientCRLFile), Load: p.loadClientCAs}))
 	}
+	if s.Entra.configured() {
+		f.addAll("ENTRA_TENANT_ID", p.watcher.Add(reload.Source{Name: "entra", Files: notEmpty(s.Entra.ClientSecretFile, s.Entra.CAFile), Load: p.loadEntra}))
+	}
 	if s.OIDC.configured() {
 		f.addAll("OIDC_ISSUER_URL", p.watcher.Add(reload.Source{Name: "oidc_ca_file", Files: notEmpty(s.OIDC.CAFile), Load: p.loadIssuer}))
 	} else if s.AuthenticationConfig != "" {
 		f.addAll("AUTHENTICATION_CONFIG", p.watcher.Add(reload.Source{Name: "authentication_config", Files: []string{s.AuthenticationConfig}, Load: p.loadConfig}))
 	}
+	p.warnOfTenant()
 	return p
 }
 
@@ -150,7 +158,7 @@ func (p *parts) loadIssuer() ([]string, error) {
 	if reported {
 		o.SigningAlgs = nil // so that what else is wrong is found
 	}
-	roots, rootsErr := readRoots(o.CAFile)
+	roots, rootsErr := readRoots("OIDC_CA_FILE", o.CAFile)
 	described, err := authconfig.Flags{
 		IssuerURL: o.IssuerURL, ClientID: o.ClientID, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
 		GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: required,
@@ -218,7 +226,7 @@ func (p *parts) disallowedIssuers() []string {
 }
 
 func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, algorithms []string) (*oidc.Issuer, error) {
-	return oidc.New(oidc.Config{
+	cfg := oidc.Config{
 		URL:               described.URL,
 		DiscoveryURL:      described.DiscoveryURL,
 		Audiences:         described.Audiences,
@@ -232,20 +240,26 @@ func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, alg
 		MaxKeyAge:         p.settings.JWKSMaxAge,
 		OnFetch:           func(ok bool) { p.fetches.WithLabelValues(issuerHash(described.URL), resultLabel(ok)).Inc() },
 		Log:               p.log,
-	})
+	}
+	var err error
+	if cfg.Resolver, err = p.newResolver(cfg, described.Mapping); err != nil {
+		return nil, err
+	}
+	return oidc.New(cfg)
 }
 
-func readRoots(file string) (*x509.CertPool, error) {
+// readRoots returns the certificates in a file that a variable names.
+func readRoots(variable, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil //nolint:nilnil // nil stands for the system's roots in crypto/tls
 	}
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fault{"OIDC_CA_FILE", err}
+		return nil, fault{variable, err}
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(content) {
-		return nil, fault{"OIDC_CA_FILE", fmt.Errorf("%s holds no certificate in PEM", file)}
+		return nil, fault{variable, fmt.Errorf("%s holds no certificate in PEM", file)}
 	}
 	return roots, nil
 }
