@@ -37,6 +37,14 @@ func TestDistributedGroups(t *testing.T) {
 	if id, _ := w.ask(w.token(w.source.URL+"/groups/8", nil)); id == nil || !slices.Equal(id.Groups, []string{"ops"}) {
 		t.Errorf("another endpoint gives %+v", id)
 	}
+	w.send(w.issuer.Token(authtest.Claims{"groups": "ben's"}))
+	ben := w.issuer.Token(authtest.Claims{"_claim_names": map[string]any{"groups": "s"}, "_claim_sources": map[string]any{
+		"s": map[string]any{"endpoint": w.source.URL + "/groups/7", "access_token": "another-access-token"},
+	}})
+	if id, _ := w.ask(ben); id == nil || !slices.Equal(id.Groups, []string{"ben's"}) {
+		t.Errorf("another access token gives %+v", id)
+	}
+	w.send(w.issuer.Token(authtest.Claims{"groups": "ops"}))
 	w.clock.Advance(5 * time.Minute)
 	if id, _ := w.ask(token); id == nil || !slices.Equal(id.Groups, []string{"ops"}) {
 		t.Errorf("after five minutes: %+v", id)
@@ -156,6 +164,7 @@ func TestWhoMaySign(t *testing.T) {
 		{"another's key", w.nobody.Key().Sign(w.issuer.Payload(groups)), false},
 		{"the listed issuer in its name", w.listed.Key().Sign(w.issuer.Payload(groups)), false},
 		{"below the listed issuer", w.listed.Token(with("iss", w.listed.URL+"/tenant")), false},
+		{"for the audience of whoever signed", w.second.Token(with("aud", secondAudience)), false},
 		{"another audience", w.listed.Token(with("aud", "other")), false},
 		{"expired", w.issuer.Token(with("exp", w.clock.Now().Add(-2*time.Second).Unix())), false},
 		{"without an end", w.issuer.Token(with("exp", nil)), false},

@@ -21,7 +21,10 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth/oidc/lookup"
 )
 
-const accessToken = "access-token-of-the-claim-source-7316"
+const (
+	accessToken    = "access-token-of-the-claim-source-7316"
+	secondAudience = "audience of the second issuer"
+)
 
 type clock struct {
 	mu  sync.Mutex
@@ -107,8 +110,12 @@ func (w *world) configure() {
 	ctx, stop := context.WithCancel(context.Background())
 	w.t.Cleanup(stop)
 	var list []*oidc.Issuer
-	for _, real := range []*authtest.Issuer{w.second, w.issuer} {
-		described, err := authconfig.Flags{IssuerURL: real.URL, ClientID: authtest.Audience, UsernamePrefix: "-", GroupsClaim: "groups"}.Issuer()
+	for _, real := range []*authtest.Issuer{w.second, w.issuer} { // the resolver of the last one is kept
+		audience := authtest.Audience
+		if real == w.second {
+			audience = secondAudience
+		}
+		described, err := authconfig.Flags{IssuerURL: real.URL, ClientID: audience, UsernamePrefix: "-", GroupsClaim: "groups"}.Issuer()
 		if err != nil {
 			w.t.Fatal(err)
 		}
