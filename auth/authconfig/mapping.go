@@ -50,6 +50,19 @@ func (m Mapping) Claims() []string {
 	return names
 }
 
+// GroupsClaims returns the name of the claim that m reads as groups. It is empty
+// if there are none, or if an expression makes them: kube-apiserver then follows
+// no reference to claims that stand elsewhere.
+func (m Mapping) GroupsClaims() []string {
+	if m.mappings.Groups.Claim == "" {
+		return nil
+	}
+	return []string{m.mappings.Groups.Claim}
+}
+
+// GroupsByExpression reports whether an expression makes the groups.
+func (m Mapping) GroupsByExpression() bool { return m.cel.Groups != nil }
+
 // User returns whom claims name. Its steps and their order are those of
 // kube-apiserver's JWT authenticator (v1.37): user name, groups, uid, extra,
 // required claims, claim rules, user rules; the first that fails refuses. Where
@@ -133,11 +146,8 @@ func (m Mapping) groups(ctx context.Context, claims map[string]any, value *lazy.
 	}
 	member, present := claims[claim]
 	if !present {
-		value, named := claims["_claim_names"]
-		names, _ := value.(map[string]any)
-		_, sources := claims["_claim_sources"]
-		if names[claim] != nil || named && !sources {
-			return nil, refuse(auth.UnsupportedClaims, "the claim `%s` is distributed (`_claim_names`), which is not supported", claim)
+		if err := elsewhere(claims, claim); err != nil {
+			return nil, err
 		}
 	}
 	groups, ok := stringOrList(member)
@@ -148,6 +158,23 @@ func (m Mapping) groups(ctx context.Context, claims map[string]any, value *lazy.
 		groups[i] = prefix(m.mappings.Groups.Prefix) + groups[i]
 	}
 	return groups, nil
+}
+
+// elsewhere refuses a token that only says where the groups are, or that there
+// are some: nobody has found them, and without them a person would be somebody
+// with fewer rights, or with more where a rule takes some away.
+func elsewhere(claims map[string]any, claim string) error {
+	value, named := claims["_claim_names"]
+	names, _ := value.(map[string]any)
+	_, sources := claims["_claim_sources"]
+	switch {
+	case names[claim] != nil || named && !sources:
+		return refuse(auth.UnsupportedClaims, "the claim `%s` is distributed (`_claim_names`), and nothing is set up to resolve it", claim)
+	case claim == "groups" && claims["hasgroups"] == true:
+		return refuse(auth.UnsupportedClaims, "the token says that there are groups (`hasgroups`) and not which, and nothing is set up to resolve it")
+	default:
+		return nil
+	}
 }
 
 // stringOrList returns a new list; nothing for null.

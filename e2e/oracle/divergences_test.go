@@ -202,3 +202,15 @@ func TestDivergencesAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+// mustBeDocumented fails unless docs/divergences.md has a row that begins so.
+func mustBeDocumented(t *testing.T, topic string) {
+	t.Helper()
+	content, err := os.ReadFile("../../docs/divergences.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(content), "\n| "+topic) {
+		t.Errorf("docs/divergences.md has no row %q", topic)
+	}
+}
