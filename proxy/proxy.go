@@ -159,24 +159,13 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 	p.forward(x, r, target, header, body)
 }
 
-// authenticate returns whom the request's credential names. No identity leaves
-// it that the name policy has not passed.
+// authenticate returns whom the request's credential names.
 func (p *Proxy) authenticate(r *http.Request) (*auth.Identity, error) {
-	identity, err := p.cfg.Authenticator.Authenticate(r)
-	if errors.Is(err, auth.ErrNotMine) {
-		return nil, auth.Refuse(auth.KindNone, auth.NoCredential, "the request carries no credential")
+	identity, err := Identify(p.cfg.Authenticator, p.cfg.Names, r)
+	if err == nil {
+		p.metrics.authenticated(identity.Kind)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if identity == nil {
-		return nil, errors.New("an authenticator returned neither identity nor error")
-	}
-	if err := p.cfg.Names.Check(identity.Kind, &identity.User); err != nil {
-		return nil, err
-	}
-	p.metrics.authenticated(identity.Kind)
-	return identity, nil
+	return identity, err
 }
 
 func (p *Proxy) refuse(x *exchange, r *http.Request, err error) {

@@ -31,13 +31,18 @@ func (s *Issuers) AuthenticateToken(ctx context.Context, token string) (*auth.Id
 	if err != nil {
 		return nil, auth.ErrNotMine
 	}
+	issuer := s.of(t)
+	if issuer == nil {
+		return nil, auth.ErrNotMine
+	}
+	return issuer.verify(ctx, t)
+}
+
+// of returns the issuer that t names, or nil.
+func (s *Issuers) of(t *unverified) *Issuer {
 	name := t.issuer
 	if name == "accounts.google.com" {
 		name = googleIssuer // Google leaves the scheme out, and kube-apiserver accepts it
 	}
-	issuer, known := s.byURL[name]
-	if !known {
-		return nil, auth.ErrNotMine
-	}
-	return issuer.verify(ctx, t)
+	return s.byURL[name]
 }

@@ -67,6 +67,14 @@ func (s *issuers) list() []*oidc.Issuer {
 	return nil
 }
 
+// router returns the set in use as what tells tokens apart, or nil.
+func (s *issuers) router() *oidc.Issuers {
+	if set := s.current.Load(); set != nil {
+		return set.router
+	}
+	return nil
+}
+
 // AuthenticateToken asks the set in use.
 func (s *issuers) AuthenticateToken(ctx context.Context, token string) (*auth.Identity, error) {
 	return s.tokens.AuthenticateToken(ctx, token)

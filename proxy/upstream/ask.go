@@ -1,0 +1,123 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// maxAnswer bounds an answer to a question of our own.
+const maxAnswer = 1 << 20
+
+// StatusError is an answer of the API server that is no success.
+type StatusError int
+
+// Error says what the code means for us.
+func (code StatusError) Error() string {
+	switch code {
+	case http.StatusUnauthorized:
+		return "the API server does not accept gatehouse's own credential (401)"
+	case http.StatusForbidden:
+		return "gatehouse's own account may not ask this (403)"
+	default:
+		return fmt.Sprintf("the API server answers with status %d", int(code))
+	}
+}
+
+// call sends one request as ourselves, with in as JSON unless it is nil, and
+// decodes the answer into out. Errors quote neither.
+func (t *Target) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		content, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(content)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, t.URL.JoinPath(path).String(), body)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "application/json")
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+		// A review changes nothing, so it may be sent again where the connection
+		// that was kept turns out to be closed. An empty value is not sent.
+		req.Header["Idempotency-Key"] = []string{}
+	}
+	if authorization := t.Authorization(); authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	resp, err := t.Requests.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return StatusError(resp.StatusCode)
+	}
+	content, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the answer: %w", err)
+	case len(content) > maxAnswer:
+		return fmt.Errorf("the answer has more than %d bytes", maxAnswer)
+	case json.Unmarshal(content, out) != nil:
+		return errors.New("the answer is not the JSON that was expected")
+	}
+	return nil
+}
+
+// Self returns the user name that the API server knows our own account by
+// (SelfSubjectReview, Kubernetes 1.28 and later).
+func (t *Target) Self(ctx context.Context) (string, error) {
+	in := map[string]string{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+	var out struct {
+		Status struct {
+			UserInfo struct {
+				Username string `json:"username"`
+			} `json:"userInfo"`
+		} `json:"status"`
+	}
+	if err := t.call(ctx, http.MethodPost, "/apis/authentication.k8s.io/v1/selfsubjectreviews", in, &out); err != nil {
+		return "", err
+	}
+	if out.Status.UserInfo.Username == "" {
+		return "", errors.New("the answer names nobody")
+	}
+	return out.Status.UserInfo.Username, nil
+}
+
+// Version is the API server's.
+type Version struct {
+	Git          string
+	Major, Minor int // 0 if they cannot be read
+}
+
+// Constrained reports whether an API server of this version can constrain
+// impersonation without a feature gate.
+func (v Version) Constrained() bool { return v.Major > 1 || v.Major == 1 && v.Minor >= 36 }
+
+// Version asks the API server for its version.
+func (t *Target) Version(ctx context.Context) (Version, error) {
+	var out struct {
+		Git   string `json:"gitVersion"`
+		Major string `json:"major"`
+		Minor string `json:"minor"`
+	}
+	if err := t.call(ctx, http.MethodGet, "/version", nil, &out); err != nil {
+		return Version{}, err
+	}
+	v := Version{Git: out.Git}
+	// Some vendors write "36+".
+	v.Major, _ = strconv.Atoi(strings.TrimRight(out.Major, "+"))
+	v.Minor, _ = strconv.Atoi(strings.TrimRight(out.Minor, "+"))
+	return v, nil
+}
