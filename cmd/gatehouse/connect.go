@@ -175,15 +175,16 @@ func grantor(right upstream.Right, mode upstream.Mode) string {
 // judgeExcess warns of what a thief of our credential would have.
 func judgeExcess(rights upstream.Rights) []finding {
 	var findings []finding
-	if rights.Fallback {
-		findings = append(findings, finding{stateWarn, "rights",
-			"the account has the verb impersonate too, which the API server falls back to silently: take " + upstream.ModeLegacy.Manifest() + " away"})
-	}
+	warn := func(text string) { findings = append(findings, finding{stateWarn, "rights", text}) }
 	for _, right := range rights.Excess {
-		findings = append(findings, finding{stateWarn, "rights", "more than is needed: the account may " + right.String() + ", and so may whoever steals its token"})
-		if right.Verb == "*" {
-			break // it holds all others
+		if right.Verb == "*" { // it holds all others
+			warn("far more than is needed: the account may do everything (" + right.String() + "), and so may whoever steals its credential")
+			return findings
 		}
+		warn("more than is needed: the account may " + right.String() + ", and so may whoever steals its credential")
+	}
+	if rights.Fallback {
+		warn("the account has the verb impersonate too, which the API server falls back to silently: take " + upstream.ModeLegacy.Manifest() + " away")
 	}
 	return findings
 }

@@ -164,8 +164,8 @@ func (p *parts) explain(ctx context.Context, c presented, progress *progress) (*
 // ours.
 func (p *parts) fetchKeys(ctx context.Context, token string, e *explanation, progress *progress) {
 	router := p.issuers.router()
-	if router == nil {
-		return
+	if router == nil || !auth.IsBearerToken(token) {
+		return // it is refused before anybody looks into it
 	}
 	issuer := router.Owner(token)
 	if issuer == nil {
@@ -175,7 +175,10 @@ func (p *parts) fetchKeys(ctx context.Context, token string, e *explanation, pro
 	progress.during("asking "+issuer.URL()+" for its keys", func() { err = issuer.Fetch(ctx) })
 	keys, from := issuer.Keys()
 	e.Issuer = &explainedIssuer{URL: issuer.URL(), Configured: p.placeOf(issuer), Keys: len(keys), KeysURL: from}
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		e.Issuer.Fault = "no answer within the time of --timeout"
+	case err != nil:
 		e.Issuer.Fault = err.Error()
 	}
 }

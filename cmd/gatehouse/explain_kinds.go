@@ -18,6 +18,9 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 
 // addToken says what is known of a token beside the verdict.
 func (p *parts) addToken(ctx context.Context, e *explanation, token string, identity *auth.Identity) {
+	if !auth.IsBearerToken(token) {
+		return // it is refused before anybody looks into it
+	}
 	if router := p.issuers.router(); router != nil {
 		e.describe(router.Explain(ctx, token))
 	} else if empty, err := oidc.NewIssuers(); err == nil {

@@ -224,6 +224,9 @@ func (e *explanation) writeSteps(p *page) {
 var fieldLabels = map[string]string{"username": "User", "groups": "Groups", "uid": "UID", "extra": "Extra"}
 
 func (e *explanation) writeMapping(p *page) {
+	if !e.Accepted && e.Mapping != nil {
+		p.line("Identity", "(what it would be, if nothing else refused it)")
+	}
 	last := ""
 	for _, field := range e.Mapping {
 		name, _, _ := strings.Cut(field.Field, "[")
@@ -264,7 +267,7 @@ func fieldValues(field explainedField) string {
 		text = "none"
 	}
 	if _, key, found := strings.Cut(field.Field, "["); found {
-		return strings.Trim(key, `"]`) + " = " + text
+		return shown(strings.Trim(key, `"]`)) + " = " + text
 	}
 	return text
 }

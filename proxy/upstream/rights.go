@@ -19,7 +19,7 @@ type Right struct {
 // String writes r as `kubectl auth can-i` takes it.
 func (r Right) String() string {
 	if r.Path != "" {
-		return fmt.Sprintf("%s on the path %s", r.Verb, r.Path)
+		return fmt.Sprintf("%s path %s", r.Verb, r.Path)
 	}
 	name := r.Resource
 	if r.Group != "" {
@@ -28,7 +28,7 @@ func (r Right) String() string {
 	if r.Subresource != "" {
 		name += "/" + r.Subresource
 	}
-	return fmt.Sprintf("%s on %s", r.Verb, name)
+	return r.Verb + " " + name
 }
 
 // Mode is how an account may say for whom a request is.
