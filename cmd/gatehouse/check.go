@@ -67,7 +67,7 @@ const (
 type finding struct{ state, subject, text string }
 
 func (f finding) String() string {
-	return fmt.Sprintf("%-5s %-11s %s", f.state, f.subject, shown(f.text))
+	return fmt.Sprintf("%-5s %-11s %s", f.state, f.subject, phrase(f.text))
 }
 
 // checkConnect reads everything and asks everybody.

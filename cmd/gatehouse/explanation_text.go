@@ -33,7 +33,7 @@ func (p *page) line(label, format string, args ...any) {
 }
 
 // write prints e for a person. All that others may have written goes through
-// shown.
+// shown or phrase.
 func (e *explanation) write(w io.Writer) error {
 	var p page
 	e.writeVerdict(&p)
@@ -46,7 +46,7 @@ func (e *explanation) write(w io.Writer) error {
 		p.line("Issuer", "%s", shown(i.URL))
 		p.line("", "configured as %s", shown(i.Configured))
 		if i.Fault != "" {
-			p.line("", "its keys could not be fetched: %s", shown(i.Fault))
+			p.line("", "its keys could not be fetched: %s", phrase(i.Fault))
 		} else {
 			p.line("", "%s from %s", plural(i.Keys, "key", "keys"), shown(i.KeysURL))
 		}
@@ -56,7 +56,7 @@ func (e *explanation) write(w io.Writer) error {
 	e.writeSteps(&p)
 	e.writeMapping(&p)
 	for i, note := range e.Notes {
-		p.line(labelOnce("Note", i), "%s", shown(note))
+		p.line(labelOnce("Note", i), "%s", phrase(note))
 	}
 	_, err := io.WriteString(w, p.String())
 	return err
@@ -84,8 +84,8 @@ func (e *explanation) writeVerdict(p *page) {
 		word = "cannot tell"
 	}
 	p.line("Verdict", "%s: %s (%d)", word, r.Reason, r.Code)
-	p.line("", "%s", shown(r.Message))
-	p.line("Why", "%s", shown(r.Detail))
+	p.line("", "%s", phrase(r.Message))
+	p.line("Why", "%s", phrase(r.Detail))
 }
 
 func (e *explanation) tokenName() string {
@@ -122,7 +122,7 @@ func (e *explanation) writeToken(p *page) {
 		p.line("Signature", "verified: %s", header)
 		p.line("Claims", "(verified)")
 	} else {
-		p.line("Signature", "NOT verified: %s", shown(t.Fault))
+		p.line("Signature", "NOT verified: %s", phrase(t.Fault))
 		if t.Algorithm != "" {
 			p.line("", "the header says %s", header)
 		}
@@ -241,18 +241,18 @@ func (e *explanation) writeMapping(p *page) {
 		last = label
 		switch {
 		case !ofUser && field.Fault == "":
-			p.line(shownLabel, "%s is met: %s", field.Field, shown(field.Rule))
+			p.line(shownLabel, "%s is met: %s", field.Field, phrase(field.Rule))
 			continue
 		case !ofUser:
-			p.line(shownLabel, "%s is NOT met: %s", field.Field, shown(field.Fault))
+			p.line(shownLabel, "%s is NOT met: %s", field.Field, phrase(field.Fault))
 			continue
 		case field.Fault != "":
-			p.line(shownLabel, "REFUSED: %s", shown(field.Fault))
+			p.line(shownLabel, "REFUSED: %s", phrase(field.Fault))
 		default:
 			p.line(shownLabel, "%s", fieldValues(field))
 		}
 		if field.Rule != "" {
-			p.line("", "  from %s", shown(field.Rule))
+			p.line("", "  from %s", phrase(field.Rule))
 		}
 	}
 }

@@ -19,6 +19,15 @@ func shown(text string) string {
 	return strconv.Quote(text)
 }
 
+// phrase is shown for a sentence of ours that may quote what others wrote: it
+// can begin with a quotation mark of its own.
+func phrase(text string) string {
+	if strings.ContainsFunc(text, unseen) {
+		return strconv.Quote(text)
+	}
+	return text
+}
+
 // unseen reports whether c is a control character, changes the direction of
 // text, is another kind of white space, or is no character at all.
 func unseen(c rune) bool { return !strconv.IsPrint(c) || c == '\uFFFD' }
