@@ -17,10 +17,7 @@ func Identify(a auth.Authenticator, names auth.NamePolicy, r *http.Request) (*au
 	case errors.Is(err, auth.ErrNotMine):
 		return nil, auth.Refuse(auth.KindNone, auth.NoCredential, "the request carries no credential")
 	case err != nil:
-		if refusal, ok := errors.AsType[*auth.Refusal](err); ok {
-			return nil, refusal
-		}
-		return nil, auth.Refuse(auth.KindUnknown, auth.InternalAuthFailed, err.Error())
+		return nil, refusalOf(err)
 	case identity == nil:
 		return nil, auth.Refuse(auth.KindUnknown, auth.InternalAuthFailed, "an authenticator returned neither identity nor error")
 	}

@@ -45,7 +45,8 @@ func (s *Issuers) Owner(token string) *Issuer {
 	if err != nil {
 		return nil
 	}
-	return s.of(t)
+	issuer, _ := s.of(t.issuer)
+	return issuer
 }
 
 // Explain verifies a token as AuthenticateToken does, and says how it went.
@@ -54,8 +55,9 @@ func (s *Issuers) Explain(ctx context.Context, token string) *Explanation {
 	if err != nil {
 		return &Explanation{Form: noJWT(token), Err: auth.ErrNotMine}
 	}
+	issuer, _ := s.of(t.issuer)
 	e := &Explanation{
-		Name: t.issuer, Issuer: s.of(t), Claims: t.claims, Form: t.fault,
+		Name: t.issuer, Issuer: issuer, Claims: t.claims, Form: t.fault,
 		Algorithm: t.alg, KeyID: t.kid, Type: t.typ,
 	}
 	if e.Issuer == nil {

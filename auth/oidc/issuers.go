@@ -31,18 +31,24 @@ func (s *Issuers) AuthenticateToken(ctx context.Context, token string) (*auth.Id
 	if err != nil {
 		return nil, auth.ErrNotMine
 	}
-	issuer := s.of(t)
-	if issuer == nil {
+	issuer, known := s.of(t.issuer)
+	if !known {
 		return nil, auth.ErrNotMine
 	}
 	return issuer.verify(ctx, t)
 }
 
-// of returns the issuer that t names, or nil.
-func (s *Issuers) of(t *unverified) *Issuer {
-	name := t.issuer
+// Knows reports whether tokens whose `iss` is name belong to an issuer of s.
+func (s *Issuers) Knows(name string) bool {
+	_, known := s.of(name)
+	return known
+}
+
+// of returns the issuer of tokens whose `iss` is name.
+func (s *Issuers) of(name string) (*Issuer, bool) {
 	if name == "accounts.google.com" {
 		name = googleIssuer // Google leaves the scheme out, and kube-apiserver accepts it
 	}
-	return s.byURL[name]
+	issuer, known := s.byURL[name]
+	return issuer, known
 }

@@ -16,7 +16,9 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth/authconfig"
 	"github.com/kube-gatehouse/gatehouse/auth/clientcert"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
+	"github.com/kube-gatehouse/gatehouse/auth/revocation"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenfile"
+	"github.com/kube-gatehouse/gatehouse/auth/tokenreview"
 	"github.com/kube-gatehouse/gatehouse/cmd/reload"
 	"github.com/kube-gatehouse/gatehouse/proxy/serve"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
@@ -35,6 +37,11 @@ type parts struct {
 	tokenCount  atomic.Int64 // how many tokens are in it
 	issuers     issuers
 	clientCerts clientcert.Live
+	accounts    *tokenreview.Authenticator // nil if ServiceAccount tokens are not accepted
+	self        selfName
+	reviews     reviewMetrics
+	revoked     revocation.Live
+	recheck     atomic.Pointer[func()] // judges the streams under way again; nil before there are any
 	watcher     *reload.Watcher
 	fetches     *prometheus.CounterVec
 	warnings    []string // what is allowed, and probably not meant
@@ -48,9 +55,10 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 		metrics:     prometheus.NewRegistry(),
 		names:       auth.NamePolicy{AllowedReserved: s.AllowedReservedNames},
 		certificate: &serve.Certificate{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile},
-		issuers:     issuers{log: log},
 		fetches:     newFetchCounter(),
+		reviews:     newReviewMetrics(),
 	}
+	p.issuers.log, p.issuers.changed = log, p.changed
 	var err error
 	if p.watcher, err = reload.New(reload.Every, p.metrics, log); err != nil {
 		*f = append(*f, err)
@@ -70,7 +78,25 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 	} else if s.AuthenticationConfig != "" {
 		f.addAll("AUTHENTICATION_CONFIG", p.watcher.Add(reload.Source{Name: "authentication_config", Files: []string{s.AuthenticationConfig}, Load: p.loadConfig}))
 	}
+	if s.RevocationFile != "" {
+		f.addAll("REVOCATION_FILE", p.watcher.Add(reload.Source{Name: "revocation_file", Files: []string{s.RevocationFile}, Load: p.loadRevocations}))
+	}
+	p.addTokenReview(f)
 	return p
+}
+
+// changed says that something on which verdicts rest has changed.
+func (p *parts) changed() {
+	if p.accounts != nil {
+		p.accounts.Flush()
+	}
+	p.recheckStreams()
+}
+
+func (p *parts) recheckStreams() {
+	if recheck := p.recheck.Load(); recheck != nil {
+		(*recheck)()
+	}
 }
 
 func (p *parts) addCertificate(f *faults) {
@@ -112,6 +138,7 @@ func (p *parts) loadUpstream() ([]string, error) {
 		return notEmpty(p.settings.Kubeconfig), err
 	}
 	p.upstream.Swap(target)
+	p.changed()
 	p.watcher.Reconsider("upstream_token") // the token may be in another file now
 	return target.Files, nil
 }
@@ -135,8 +162,25 @@ func (p *parts) loadTokens() ([]string, error) {
 		return []string{file}, prefixed(file, err)
 	}
 	p.tokens.Swap(table)
+	p.changed()
 	p.tokenCount.Store(int64(table.Len()))
 	p.log.Info("static tokens loaded", "file", file, "tokens", table.Len())
+	return []string{file}, nil
+}
+
+func (p *parts) loadRevocations() ([]string, error) {
+	file := p.settings.RevocationFile
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return []string{file}, err
+	}
+	list, err := revocation.Parse(content)
+	if err != nil {
+		return []string{file}, prefixed(file, err)
+	}
+	p.revoked.Swap(list)
+	p.changed()
+	p.log.Info("revocations loaded", "file", file, "entries", list.Len())
 	return []string{file}, nil
 }
 
@@ -230,8 +274,11 @@ func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, alg
 		Roots:             roots,
 		RefreshInterval:   p.settings.JWKSRefreshInterval,
 		MaxKeyAge:         p.settings.JWKSMaxAge,
-		OnFetch:           func(ok bool) { p.fetches.WithLabelValues(issuerHash(described.URL), resultLabel(ok)).Inc() },
-		Log:               p.log,
+		OnFetch: func(ok bool) {
+			p.fetches.WithLabelValues(issuerHash(described.URL), resultLabel(ok)).Inc()
+			p.recheckStreams() // a key may have been withdrawn
+		},
+		Log: p.log,
 	})
 }
 

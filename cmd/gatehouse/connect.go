@@ -78,6 +78,9 @@ func (p *parts) needs() upstream.Needs {
 	for _, issuer := range p.issuers.list() {
 		needs.ExtraKeys = append(needs.ExtraKeys, issuer.ExtraKeys()...)
 	}
+	if p.settings.TokenReview {
+		needs.Also = append(needs.Also, upstream.TokenReviews)
+	}
 	return needs
 }
 
@@ -98,7 +101,7 @@ func askUpstream(ctx context.Context, target *upstream.Target, needs upstream.Ne
 	} else {
 		findings = append(findings, finding{stateOK, subject, "is ready"})
 	}
-	if self, err := target.Self(ctx); err != nil {
+	if self, err := target.WhoAmI(ctx); err != nil {
 		findings = append(findings, finding{stateWarn, "credential", "is accepted, but whom it names cannot be asked: " + err.Error()})
 	} else {
 		findings = append(findings, finding{stateOK, "credential", "is accepted, as " + self})
@@ -156,20 +159,12 @@ func judgeRights(rights upstream.Rights, version upstream.Version) []finding {
 		add(stateOK, "constrained impersonation (%s)", manifest)
 	}
 	for _, right := range rights.Missing {
-		add(stateFail, "missing: %s; %s grants it", right, grantor(right, rights.Mode))
+		add(stateFail, "missing: %s; %s grants it", right, rights.Grantor(right))
 	}
 	for _, right := range rights.Narrow {
 		add(stateWarn, "nobody can do this through gatehouse: %s; %s grants it, unless you narrowed the door", right, manifest)
 	}
 	return append(findings, judgeExcess(rights)...)
-}
-
-// grantor says what grants a right.
-func grantor(right upstream.Right, mode upstream.Mode) string {
-	if right.Resource == "userextras" && right.Subresource != "authentication.kubernetes.io/credential-id" {
-		return "an entry userextras/" + right.Subresource + " in the ClusterRole of " + mode.Manifest()
-	}
-	return mode.Manifest()
 }
 
 // judgeExcess warns of what a thief of our credential would have.

@@ -227,6 +227,17 @@ func TestCheckConnectIssuers(t *testing.T) {
 	}
 }
 
+// With TOKEN_REVIEW, the right to ask for reviews is among those to have.
+func TestCheckConnectTokenReview(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.review(t, reviewer{version: "36", ready: 200, may: constrainedOnly})
+	code, stdout, _ := once(t, w.environ(map[string]string{"TOKEN_REVIEW": "true"}), "check", "--connect")
+	if want := "FAIL  rights      missing: create tokenreviews.authentication.k8s.io; deploy/rbac-token-review.yaml grants it\n"; code != exitFault || !strings.Contains(stdout, want) {
+		t.Errorf("exit code %d, want %q:\n%s", code, want, stdout)
+	}
+}
+
 // The keys of extra that a configuration makes are among the rights to have.
 func TestCheckConnectExtra(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/auth/oidc"
 	"github.com/kube-gatehouse/gatehouse/proxy"
 )
 
@@ -29,8 +30,9 @@ func newExplain(environ map[string]string) *cobra.Command {
 			"The token is read from standard input, or from a file, never from an argument: arguments can\n" +
 			"be seen by others. It may stand behind the word Bearer, or in what an exec plugin prints.\n" +
 			"Neither the token nor its signature is printed, but its claims are.\n\n" +
-			"The issuer is asked for its keys; nobody else is asked. Settings for serving alone may be\n" +
-			"missing: where they are, a line on standard error says so.\n\n" +
+			"The issuer is asked for its keys, and, with GATEHOUSE_TOKEN_REVIEW, the API server about a\n" +
+			"ServiceAccount's token; nobody else is asked. Settings for serving alone may be missing: where\n" +
+			"they are, a line on standard error says so.\n\n" +
 			"Exits 0 if the credential is accepted, 1 if it is refused or that cannot be told, and 2 if the\n" +
 			"command line or what was read makes no sense.",
 		Example: "  gatehouse explain < token\n" +
@@ -136,8 +138,8 @@ func loadToExplain(environ map[string]string) (p *parts, notes []error, err erro
 // serve has, and says how the verdict came about.
 func (p *parts) explain(ctx context.Context, c presented, progress *progress) (*explanation, error) {
 	e := &explanation{now: time.Now()}
-	if c.token != "" {
-		p.fetchKeys(ctx, c.token, e, progress)
+	if auth.IsBearerToken(c.token) { // else it is refused before anybody looks into it
+		p.prepare(ctx, c.token, e, progress)
 	}
 	r, err := c.request(ctx)
 	if err != nil {
@@ -160,17 +162,28 @@ func (p *parts) explain(ctx context.Context, c presented, progress *progress) (*
 	return e, nil
 }
 
-// fetchKeys asks the issuer that a token names for its keys, if it is one of
-// ours.
-func (p *parts) fetchKeys(ctx context.Context, token string, e *explanation, progress *progress) {
-	router := p.issuers.router()
-	if router == nil || !auth.IsBearerToken(token) {
-		return // it is refused before anybody looks into it
+// prepare gets what serve has at hand to judge a token: the keys of the issuer
+// that it names, or else the name of gatehouse's own account, without which no
+// ServiceAccount's token is accepted.
+func (p *parts) prepare(ctx context.Context, token string, e *explanation, progress *progress) {
+	var issuer *oidc.Issuer
+	if router := p.issuers.router(); router != nil {
+		issuer = router.Owner(token)
 	}
-	issuer := router.Owner(token)
-	if issuer == nil {
-		return
+	target := p.upstream.Target()
+	switch {
+	case issuer != nil:
+		p.fetchKeys(ctx, issuer, e, progress)
+	case p.accounts != nil && target != nil:
+		progress.during("asking the API server for the name of gatehouse's own account", func() {
+			if err := p.self.learn(ctx, target); err != nil {
+				e.note("The API server was asked for the name of gatehouse's own account: %v.", err)
+			}
+		})
 	}
+}
+
+func (p *parts) fetchKeys(ctx context.Context, issuer *oidc.Issuer, e *explanation, progress *progress) {
 	var err error
 	progress.during("asking "+issuer.URL()+" for its keys", func() { err = issuer.Fetch(ctx) })
 	keys, from := issuer.Keys()

@@ -22,9 +22,9 @@ func (p *parts) addToken(ctx context.Context, e *explanation, token string, iden
 		return // it is refused before anybody looks into it
 	}
 	if router := p.issuers.router(); router != nil {
-		e.describe(router.Explain(ctx, token))
+		e.describe(router.Explain(ctx, token), p.steps())
 	} else if empty, err := oidc.NewIssuers(); err == nil {
-		e.describe(empty.Explain(ctx, token))
+		e.describe(empty.Explain(ctx, token), nil)
 	}
 	if identity != nil {
 		switch identity.Kind {
@@ -35,10 +35,14 @@ func (p *parts) addToken(ctx context.Context, e *explanation, token string, iden
 		case auth.KindServiceAccount:
 			const review = "the API server's TokenReview"
 			e.addUser(&identity.User, review, review, review, review)
+			e.note("The API server gets this token itself, and no impersonation.")
+			if e.Token != nil {
+				e.Token.Verified, e.Token.Fault, e.Token.by = true, "", "by the API server's TokenReview"
+			}
 		}
 		return
 	}
-	if e.Issuer == nil && e.Token != nil {
+	if e.Credential == auth.KindUnknown && e.Token != nil {
 		p.noteForeign(e)
 	}
 }
@@ -52,11 +56,12 @@ func (p *parts) noteForeign(e *explanation) {
 	if target := p.upstream.Target(); target != nil {
 		cluster = oidc.UnverifiedIssuer(strings.TrimPrefix(target.Authorization(), "Bearer "))
 	}
+	ofCluster := cluster != "" && name == cluster || cluster == "" && strings.HasPrefix(subject, auth.ServiceAccountPrefix)
 	switch near := p.nearby(name); {
 	case near != "":
 		e.note("The token says that it is of %q; %q is configured. They must be equal, byte for byte.", name, near)
-	case name == cluster && cluster != "", cluster == "" && strings.HasPrefix(subject, "system:serviceaccount:"):
-		e.note("The token says that it is of a ServiceAccount of the cluster itself. This gatehouse does not accept those: send them to the API server directly.")
+	case ofCluster && p.accounts == nil:
+		e.note("The token says that it is of a ServiceAccount of the cluster itself. This gatehouse does not accept those: set GATEHOUSE_TOKEN_REVIEW=true, or send them to the API server directly.")
 	case len(p.issuers.list()) == 0:
 		e.note("No issuer is configured at all.")
 	default:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -135,5 +136,62 @@ func TestExplainCertificate(t *testing.T) {
 		}) {
 			t.Error("the output holds the key")
 		}
+	}
+}
+
+// A ServiceAccount's token is judged by the API server, as serve has it judged;
+// gatehouse's own is refused.
+func TestExplainServiceAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cluster := w.newIssuer(t)
+	builder := cluster.Token(authtest.Claims{"sub": builderName, "aud": apiAudience})
+	own := cluster.Token(authtest.Claims{"sub": ownName, "aud": apiAudience})
+	stranger := cluster.Token(authtest.Claims{"sub": "system:serviceaccount:ci:stranger", "aud": apiAudience})
+	w.upstream.reviews.give(builder, builderName, apiAudience)
+	w.upstream.reviews.give(own, ownName, apiAudience)
+	settings := map[string]string{"TOKEN_REVIEW": "true"}
+	p := w.start(t, settings)
+	p.awaitReady(t, http.StatusOK, "[+]token_review ok")
+	for _, test := range []struct {
+		token string
+		code  int
+		want  []string
+	}{
+		{builder, exitOK, []string{"Verdict     accepted", "Credential  ServiceAccount token of the cluster\n", "Signature   verified by the API server's TokenReview: RS256",
+			"User        " + builderName + "\n              from the API server's TokenReview\n", "The API server gets this token itself, and no impersonation."}},
+		{own, exitFault, []string{"Verdict     refused: reserved_name (403)\n", "the token is of gatehouse's own account", "NOT verified: anybody can have written this"}},
+		{stranger, exitFault, []string{"Verdict     refused: unknown_token (401)\n", "NOT verified: anybody can have written this"}},
+	} {
+		code, stdout, stderr := onceWith(t, test.token, w.environ(settings), "explain")
+		for _, want := range test.want {
+			if code != test.code || !strings.Contains(stdout, want) {
+				t.Errorf("exit code %d, without %q:\n%s%s", code, want, stdout, stderr)
+			}
+		}
+		if got := p.ask(t, test.token, "/version"); (got.code == http.StatusOK) != (code == exitOK) {
+			t.Errorf("the server answers %d, explain exits with %d", got.code, code)
+		}
+	}
+}
+
+// A revoked credential is refused at the last step, with the entry that names
+// it.
+func TestExplainRevoked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	issuer := w.newIssuer(t)
+	settings := w.oidc(issuer, map[string]string{"REVOCATION_FILE": w.write(t, "revoked.yaml", "revoked:\n- {user: mallory, note: left}\n"), "OIDC_USERNAME_PREFIX": "-"})
+	code, stdout, stderr := onceWith(t, issuer.Token(authtest.Claims{"sub": "mallory"}), w.environ(settings), "explain")
+	for _, want := range []string{
+		"Verdict     refused: revoked (401)\n", "Why         revoked[0].user of the revocation file names it: \"left\"\n",
+		"rules ok, names ok, REVOCATION REFUSED\n",
+	} {
+		if code != exitFault || !strings.Contains(stdout, want) {
+			t.Errorf("exit code %d, without %q:\n%s%s", code, want, stdout, stderr)
+		}
+	}
+	if _, stdout, _ := onceWith(t, issuer.Token(nil), w.environ(settings), "explain"); !strings.Contains(stdout, "names ok, revocation ok\n") {
+		t.Errorf("a token that is not revoked:\n%s", stdout)
 	}
 }

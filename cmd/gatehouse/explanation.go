@@ -63,6 +63,7 @@ type explainedToken struct {
 	Issuer    string         `json:"iss,omitempty"`
 	Claims    map[string]any `json:"claims,omitempty"`
 	key       string
+	by        string // who verified it, if not the issuer's keys did
 }
 
 type explainedStep struct {
@@ -129,8 +130,9 @@ func (e *explanation) addUser(user *auth.User, name, groups, uid, extra string) 
 	}
 }
 
-// describe adds what the issuers say of a token.
-func (e *explanation) describe(x *oidc.Explanation) {
+// describe adds what the issuers say of a token, and how far it got through
+// steps.
+func (e *explanation) describe(x *oidc.Explanation, steps []string) {
 	if x.Claims == nil && x.Name == "" {
 		if e.Credential == auth.KindUnknown && e.refusal.Reason == auth.UnknownToken {
 			e.note("The token was looked for as a JWT, but %s.", x.Form)
@@ -149,13 +151,20 @@ func (e *explanation) describe(x *oidc.Explanation) {
 		}
 	}
 	if x.Issuer != nil && (e.refusal == nil || e.refusal.Kind == auth.KindOIDC) {
-		e.Steps = stepsTo(e.refusal, x.Form != nil, x.Verified)
+		e.Steps = stepsTo(steps, e.refusal, x.Form != nil, x.Verified)
 	}
 }
 
-// The steps of a token of a trusted issuer, in their order. A token that would
-// be refused for its claims is never told so before its signature is verified.
-var steps = []string{"form", "algorithm", "signature", "claims", "mapping", "rules", "names"}
+// steps are those of a token of a trusted issuer, in their order. A token that
+// would be refused for its claims is never told so before its signature is
+// verified.
+func (p *parts) steps() []string {
+	steps := []string{"form", "algorithm", "signature", "claims", "mapping", "rules", "names"}
+	if p.settings.RevocationFile != "" {
+		steps = append(steps, "revocation")
+	}
+	return steps
+}
 
 // stepOf says in which step a reason refuses.
 var stepOf = map[auth.Reason]string{
@@ -166,11 +175,12 @@ var stepOf = map[auth.Reason]string{
 	auth.UnsupportedClaims: "mapping", auth.BadMapping: "mapping",
 	auth.RequiredClaim: "rules", auth.ClaimRule: "rules", auth.UserRule: "rules",
 	auth.BadName: "names", auth.ReservedName: "names", auth.IdentityTooLarge: "names",
+	auth.Revoked: "revocation",
 }
 
 // stepsTo says how far a token got. It is nothing for a reason that belongs to
 // no step.
-func stepsTo(refusal *auth.Refusal, badForm, verified bool) []explainedStep {
+func stepsTo(steps []string, refusal *auth.Refusal, badForm, verified bool) []explainedStep {
 	last := ""
 	if refusal != nil {
 		last = stepOf[refusal.Reason]

@@ -118,10 +118,14 @@ func (e *explanation) writeToken(p *page) {
 	if t.Type != "" {
 		header += ", typ " + shown(t.Type)
 	}
-	if t.Verified {
+	switch {
+	case t.Verified && t.by != "":
+		p.line("Signature", "verified %s: %s", t.by, header)
+		p.line("Claims", "(verified)")
+	case t.Verified:
 		p.line("Signature", "verified: %s", header)
 		p.line("Claims", "(verified)")
-	} else {
+	default:
 		p.line("Signature", "NOT verified: %s", phrase(t.Fault))
 		if t.Algorithm != "" {
 			p.line("", "the header says %s", header)

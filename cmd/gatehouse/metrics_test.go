@@ -86,7 +86,7 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 		"verb":        {"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "connect", "other"},
 		"answered_by": {"upstream", "gatehouse"},
 		"result":      {"accepted", "success", "failure"},
-		"reason":      {"unreachable", "own_credential", "certificate", "timeout", "broken"},
+		"reason":      {"unreachable", "own_credential", "certificate", "timeout", "broken", "shutdown", "identity_changed"},
 		"kind":        {"request", "watch", "connect"},
 		"source":      {"serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file"},
 		"issuer_hash": {issuerHash(issuer.URL)},
@@ -98,6 +98,7 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 	}
 	for _, reason := range auth.Reasons() {
 		closed["result"] = append(closed["result"], string(reason))
+		closed["reason"] = append(closed["reason"], string(reason))
 	}
 	for code := 100; code < 600; code++ {
 		closed["code"] = append(closed["code"], strconv.Itoa(code))

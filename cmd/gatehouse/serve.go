@@ -67,11 +67,12 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 		return err
 	}
 	handler, err := proxy.New(proxy.Config{
-		Target:        p.upstream.Target,
-		Authenticator: p.authenticator(),
-		Names:         p.names,
-		Metrics:       p.metrics,
-		Log:           log,
+		Target:         p.upstream.Target,
+		Authenticator:  p.authenticator(),
+		Names:          p.names,
+		OnRefusedToken: p.forget,
+		Metrics:        p.metrics,
+		Log:            log,
 	})
 	if err != nil {
 		return err
@@ -89,6 +90,9 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	// Reloads, keys and probes go on while the last requests end.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
+	recheck := handler.Recheck
+	p.recheck.Store(&recheck)
+	go handler.Run(background)
 	p.issuers.start(background)
 	go p.watcher.Run(background)
 	go h.watchUpstream(background)

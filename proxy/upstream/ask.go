@@ -12,9 +12,6 @@ import (
 	"strings"
 )
 
-// maxAnswer bounds an answer to a question of our own.
-const maxAnswer = 1 << 20
-
 // StatusError is an answer of the API server that is no success.
 type StatusError int
 
@@ -41,7 +38,7 @@ func (t *Target) call(ctx context.Context, method, path string, in, out any) err
 		}
 		body = bytes.NewReader(content)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, t.URL.JoinPath(path).String(), body)
+	req, err := http.NewRequestWithContext(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
@@ -52,10 +49,7 @@ func (t *Target) call(ctx context.Context, method, path string, in, out any) err
 		// that was kept turns out to be closed. An empty value is not sent.
 		req.Header["Idempotency-Key"] = []string{}
 	}
-	if authorization := t.Authorization(); authorization != "" {
-		req.Header.Set("Authorization", authorization)
-	}
-	resp, err := t.Requests.RoundTrip(req)
+	resp, err := t.roundTrip(req)
 	if err != nil {
 		return err
 	}
@@ -63,36 +57,16 @@ func (t *Target) call(ctx context.Context, method, path string, in, out any) err
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return StatusError(resp.StatusCode)
 	}
-	content, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	content, err := io.ReadAll(io.LimitReader(resp.Body, maxReview+1))
 	switch {
 	case err != nil:
 		return fmt.Errorf("read the answer: %w", err)
-	case len(content) > maxAnswer:
-		return fmt.Errorf("the answer has more than %d bytes", maxAnswer)
+	case len(content) > maxReview:
+		return fmt.Errorf("the answer has more than %d bytes", maxReview)
 	case json.Unmarshal(content, out) != nil:
 		return errors.New("the answer is not the JSON that was expected")
 	}
 	return nil
-}
-
-// Self returns the user name that the API server knows our own account by
-// (SelfSubjectReview, Kubernetes 1.28 and later).
-func (t *Target) Self(ctx context.Context) (string, error) {
-	in := map[string]string{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-	var out struct {
-		Status struct {
-			UserInfo struct {
-				Username string `json:"username"`
-			} `json:"userInfo"`
-		} `json:"status"`
-	}
-	if err := t.call(ctx, http.MethodPost, "/apis/authentication.k8s.io/v1/selfsubjectreviews", in, &out); err != nil {
-		return "", err
-	}
-	if out.Status.UserInfo.Username == "" {
-		return "", errors.New("the answer names nobody")
-	}
-	return out.Status.UserInfo.Username, nil
 }
 
 // Version is the API server's.

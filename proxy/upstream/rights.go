@@ -81,10 +81,25 @@ func (r Rights) Err() error {
 	}
 	names := make([]string, len(r.Missing))
 	for i, right := range r.Missing {
-		names[i] = right.String()
+		names[i] = right.String() + " (" + r.Grantor(right) + ")"
 	}
-	return fmt.Errorf("gatehouse's own account lacks: %s (%s grants them)", strings.Join(names, "; "), r.Mode.Manifest())
+	return fmt.Errorf("gatehouse's own account lacks: %s", strings.Join(names, "; "))
 }
+
+// Grantor says which manifest grants a right.
+func (r Rights) Grantor(right Right) string {
+	switch {
+	case right == TokenReviews:
+		return "deploy/rbac-token-review.yaml"
+	case right.Resource == "userextras" && right.Subresource != credentialIDKey:
+		return "an entry userextras/" + right.Subresource + " in the ClusterRole of " + r.Mode.Manifest()
+	default:
+		return r.Mode.Manifest()
+	}
+}
+
+// TokenReviews is the right to ask whom a ServiceAccount token names.
+var TokenReviews = Right{Verb: "create", Group: authenticationGroup, Resource: "tokenreviews"}
 
 const (
 	authenticationGroup = "authentication.k8s.io"

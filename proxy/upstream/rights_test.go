@@ -176,7 +176,7 @@ func TestRights(t *testing.T) {
 			want: verdict{Mode: upstream.ModeConstrained, Missing: []string{"impersonate:user-info userextras.authentication.k8s.io/example.com/team"}},
 		},
 		"another right of the settings": {
-			granted: constrained, needs: upstream.Needs{Also: []upstream.Right{{Verb: "create", Group: "authentication.k8s.io", Resource: "tokenreviews"}}},
+			granted: constrained, needs: upstream.Needs{Also: []upstream.Right{upstream.TokenReviews}},
 			want: verdict{Mode: upstream.ModeConstrained, Missing: []string{"create tokenreviews.authentication.k8s.io"}},
 		},
 		"too much": {
@@ -265,7 +265,7 @@ func TestVersionAndSelf(t *testing.T) {
 	if want := (upstream.Version{Git: "v1.35.2-eks-1", Major: 1, Minor: 35}); err != nil || version != want || version.Constrained() {
 		t.Errorf("%v, %+v", err, version)
 	}
-	if self, err := target.Self(t.Context()); err != nil || self != "system:serviceaccount:g:g" {
+	if self, err := target.WhoAmI(t.Context()); err != nil || self != "system:serviceaccount:g:g" {
 		t.Errorf("%v, %q", err, self)
 	}
 	for v, want := range map[upstream.Version]bool{{Major: 1, Minor: 36}: true, {Major: 2}: true, {Major: 1, Minor: 9}: false, {}: false} {
