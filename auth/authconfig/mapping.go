@@ -290,7 +290,7 @@ func notTrue(result authenticationcel.EvaluationResult) error {
 	if passed, ok := result.EvalResult.Value().(bool); ok && passed {
 		return nil
 	}
-	return fmt.Errorf("%q is not true%s", result.ExpressionAccessor.GetExpression(), message(result.ExpressionAccessor))
+	return fmt.Errorf("`%s` is not true%s", result.ExpressionAccessor.GetExpression(), message(result.ExpressionAccessor))
 }
 
 // message returns what the configuration says of a rule that fails.

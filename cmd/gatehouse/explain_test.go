@@ -214,12 +214,12 @@ Steps       form ok, algorithm ok, signature ok, claims ok, mapping ok, rules ok
 	code, stdout, stderr = onceWith(t, "Bearer "+issuer.Token(claims)+"\n", environ, "explain", "-")
 	want = `Verdict     refused: claim_rule (401)
             Your token does not meet a rule of this cluster: ask your administrator for access.
-Why         claimValidationRules[0]: "claims.tenant == \"blue\"" is not true: the tenant must be blue
+Why         claimValidationRules[0]: ` + "`claims.tenant == \"blue\"`" + ` is not true: the tenant must be blue
 Credential  OIDC ID token
 ` + common + `red
 Steps       form ok, algorithm ok, signature ok, claims ok, mapping ok, RULES REFUSED, names not reached
 Identity    (what it would be, if nothing else refused it)
-` + mapping + extra("red") + `Rules       claimValidationRules[0] is NOT met: "claims.tenant == \"blue\"" is not true: the tenant must be blue
+` + mapping + extra("red") + `Rules       claimValidationRules[0] is NOT met: ` + "`claims.tenant == \"blue\"`" + ` is not true: the tenant must be blue
 ` + "            userValidationRules[0] is met: `!user.username.endsWith(\"root\")`\n"
 	if diff := cmp.Diff(want, stdout); diff != "" || code != exitFault || stderr != "" {
 		t.Errorf("exit code %d, %s; page (-want +got):\n%s", code, stderr, diff)
