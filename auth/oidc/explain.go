@@ -162,9 +162,6 @@ func (i *Issuer) Fetch(ctx context.Context) error { return i.ring.update(ctx, tr
 // Algorithms returns the signing algorithms that are accepted of the issuer.
 func (i *Issuer) Algorithms() []string { return slices.Clone(i.cfg.Algorithms) }
 
-// Audiences returns the audiences of which a token must name one.
-func (i *Issuer) Audiences() []string { return slices.Clone(i.cfg.Audiences) }
-
 // ExtraKeys returns the keys of extra that the mapping makes, if it says so.
 func (i *Issuer) ExtraKeys() []string {
 	if mapping, ok := i.cfg.Mapping.(interface{ ExtraKeys() []string }); ok {

@@ -27,7 +27,7 @@ func newCheck(environ map[string]string) *cobra.Command {
 			"Exits 1 on any fault.",
 		Example: "  gatehouse check && gatehouse serve\n\n" +
 			"  # in a pod of the Deployment\n" +
-			"  kubectl exec -n gatehouse deploy/gatehouse -- gatehouse check --connect",
+			"  kubectl exec -n gatehouse deploy/gatehouse -- /gatehouse check --connect",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !connect {
 				return check(environ, cmd.OutOrStdout(), cmd.ErrOrStderr())

@@ -85,7 +85,7 @@ func (o explainOptions) run(cmd *cobra.Command, environ map[string]string) error
 		return err
 	}
 	for _, note := range notes {
-		fmt.Fprintf(cmd.ErrOrStderr(), "note: %v; that does not matter here\n", note)
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: %v; explain does without it\n", note)
 	}
 	var credential presented
 	if o.certificate != "" {
@@ -180,6 +180,8 @@ func (p *parts) prepare(ctx context.Context, token string, e *explanation, progr
 				e.note("The API server was asked for the name of gatehouse's own account: %v.", err)
 			}
 		})
+	case p.accounts != nil:
+		e.note("Without the kubeconfig, no ServiceAccount token can be judged.")
 	}
 }
 

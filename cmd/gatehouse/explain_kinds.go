@@ -42,7 +42,11 @@ func (p *parts) addToken(ctx context.Context, e *explanation, token string, iden
 		}
 		return
 	}
-	if e.Credential == auth.KindUnknown && e.Token != nil {
+	switch {
+	case e.Token == nil:
+	case e.Credential == auth.KindServiceAccount:
+		e.Token.Fault = "only the API server could, and it did not"
+	case e.Credential == auth.KindUnknown:
 		p.noteForeign(e)
 	}
 }

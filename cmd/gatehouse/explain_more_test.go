@@ -82,8 +82,14 @@ func TestExplainWithoutServing(t *testing.T) {
 	bare := map[string]string{"TLS_CERT_FILE": "", "TLS_KEY_FILE": "", "KUBECONFIG": ""}
 	code, stdout, stderr := onceWith(t, anaToken, w.environ(bare), "explain")
 	if code != exitOK || !strings.Contains(stdout, "User        ana\n              from its row in "+w.path("tokens.csv")+"\n") ||
-		strings.Count(stderr, "; that does not matter here\n") != 3 {
+		strings.Count(stderr, "; explain does without it\n") != 3 {
 		t.Errorf("exit code %d:\n%s%s", code, stdout, stderr)
+	}
+	account := w.newIssuer(t).Token(authtest.Claims{"sub": builderName})
+	maps.Copy(bare, map[string]string{"TOKEN_REVIEW": "true"})
+	code, stdout, _ = onceWith(t, account, w.environ(bare), "explain")
+	if code != exitFault || !strings.Contains(stdout, "Verdict     cannot tell: authenticator_error (503)\n") || !strings.Contains(stdout, "Without the kubeconfig, no ServiceAccount token can be judged.") {
+		t.Errorf("exit code %d:\n%s", code, stdout)
 	}
 	maps.Copy(bare, map[string]string{"TOKEN_AUTH_FIEL": "x"})
 	code, stdout, stderr = onceWith(t, anaToken, w.environ(bare), "explain")

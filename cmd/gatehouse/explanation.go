@@ -148,6 +148,8 @@ func (e *explanation) describe(x *oidc.Explanation, steps []string) {
 	for _, m := range x.Mapped {
 		if m.Rule != "" || m.Err != nil {
 			e.addField(m.Field, m.Rule, m.Err, m.Values...)
+		} else if m.Field == "groups" {
+			e.note("No groups are taken from the token, as the settings name no claim for them.")
 		}
 	}
 	if x.Issuer != nil && (e.refusal == nil || e.refusal.Kind == auth.KindOIDC) {
