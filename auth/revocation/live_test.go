@@ -1,7 +1,6 @@
 package revocation_test
 
 import (
-	"errors"
 	"net/http"
 	"sync"
 	"testing"
@@ -10,12 +9,9 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth/revocation"
 )
 
-type answer struct {
-	id  *auth.Identity
-	err error
-}
+type answer struct{ id *auth.Identity }
 
-func (a answer) Authenticate(*http.Request) (*auth.Identity, error) { return a.id, a.err }
+func (a answer) Authenticate(*http.Request) (*auth.Identity, error) { return a.id, nil }
 
 // Promise: a new list counts from the next check on, for requests and streams
 // under way; what could not be parsed changes nothing.
@@ -23,7 +19,7 @@ func TestSwap(t *testing.T) {
 	live := &revocation.Live{}
 	id := static("alice")
 	request := &http.Request{}
-	a := revocation.Authenticator(live, answer{id: id})
+	a := auth.Checked(answer{id: id}, live.Check)
 	check := func(want bool) {
 		t.Helper()
 		got, err := a.Authenticate(request)
@@ -44,28 +40,13 @@ func TestSwap(t *testing.T) {
 	check(false)
 }
 
-// Promise: what the authenticator itself says of a credential is not changed.
-func TestErrorsPass(t *testing.T) {
-	live := &revocation.Live{}
-	live.Swap(parse(t, "revoked:\n- user: alice\n"))
-	for _, want := range []error{auth.ErrNotMine, auth.Refuse(auth.KindOIDC, auth.Expired, ""), errors.New("else")} {
-		id, err := revocation.Authenticator(live, answer{id: static("alice"), err: want}).Authenticate(nil)
-		if id != nil || err != want { //nolint:errorlint // the very same
-			t.Errorf("identity %v, error %v, want %v", id, err, want)
-		}
-	}
-	if id, err := revocation.Authenticator(live, answer{}).Authenticate(nil); id != nil || err == nil {
-		t.Error("neither identity nor error passed")
-	}
-}
-
 // Promise: a revoked credential beside a good one refuses the request, if each
 // is wrapped.
 func TestRevokedBesideGood(t *testing.T) {
 	live := &revocation.Live{}
 	live.Swap(parse(t, "revoked:\n- user: mallory\n"))
 	wrapped := func(name string) auth.Authenticator {
-		return revocation.Authenticator(live, answer{id: static(name)})
+		return auth.Checked(answer{id: static(name)}, live.Check)
 	}
 	for _, names := range [][2]string{{"alice", "mallory"}, {"mallory", "alice"}} {
 		if _, err := auth.Ranked(wrapped(names[0]), wrapped(names[1])).Authenticate(nil); err == nil {

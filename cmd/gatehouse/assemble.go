@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -44,7 +45,7 @@ type parts struct {
 	recheck     atomic.Pointer[func()] // judges the streams under way again; nil before there are any
 	watcher     *reload.Watcher
 	fetches     *prometheus.CounterVec
-	warnings    []string // what is allowed, and probably not meant
+	warnings    map[string][]string // of a source: what is allowed, and probably not meant
 }
 
 // assemble reads every file that s names. Whatever is wrong is added to f.
@@ -55,6 +56,7 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 		metrics:     prometheus.NewRegistry(),
 		names:       auth.NamePolicy{AllowedReserved: s.AllowedReservedNames},
 		certificate: &serve.Certificate{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile},
+		warnings:    map[string][]string{},
 		fetches:     newFetchCounter(),
 		reviews:     newReviewMetrics(),
 	}
@@ -181,7 +183,23 @@ func (p *parts) loadRevocations() ([]string, error) {
 	p.revoked.Swap(list)
 	p.changed()
 	p.log.Info("revocations loaded", "file", file, "entries", list.Len())
+	var warnings []string
+	for _, issuer := range list.Issuers() {
+		if !p.issuers.knows(issuer) && !p.settings.TokenReview { // the cluster's own issuer is not known here
+			warnings = append(warnings, fmt.Sprintf("the issuer %q of the revocation file is not configured, so that its entries deny nobody", issuer))
+		}
+	}
+	p.warn("revocation_file", warnings)
 	return []string{file}, nil
+}
+
+// warn logs what a source allows and probably does not mean, and keeps it in the
+// place of what it kept of that source before.
+func (p *parts) warn(source string, warnings []string) {
+	p.warnings[source] = warnings
+	for _, warning := range warnings {
+		p.log.Warn(warning, "source", source)
+	}
 }
 
 // loadIssuer makes the one issuer of the OIDC settings anew: with its CA file,
@@ -195,6 +213,9 @@ func (p *parts) loadIssuer() ([]string, error) {
 		o.SigningAlgs = nil // so that what else is wrong is found
 	}
 	roots, rootsErr := readRoots(o.CAFile)
+	if slices.Contains(p.disallowedIssuers(), o.IssuerURL) {
+		rootsErr = errors.Join(rootsErr, errors.New("is the issuer of the cluster's own ServiceAccount tokens: set GATEHOUSE_ALLOW_CLUSTER_ISSUER if they may sign in as people do"))
+	}
 	described, err := authconfig.Flags{
 		IssuerURL: o.IssuerURL, ClientID: o.ClientID, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
 		GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: required,
@@ -243,10 +264,7 @@ func (p *parts) loadConfig() ([]string, error) {
 	if err != nil {
 		return files, fmt.Errorf("%s: %w", file, err)
 	}
-	for _, collision := range config.Collisions() {
-		p.warnings = append(p.warnings, collision)
-		p.log.Warn("issuers are not told apart", "file", file, "collision", collision)
-	}
+	p.warn("authentication_config", config.Collisions())
 	p.issuers.replace(set)
 	return files, nil
 }

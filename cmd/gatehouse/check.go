@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,11 +51,20 @@ func check(environ map[string]string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, warning := range p.warnings {
+	for _, warning := range p.allWarnings() {
 		fmt.Fprintf(stderr, "warning: %s\n", warning)
 	}
 	_, err = fmt.Fprintln(stdout, "The settings and all files are good.")
 	return err
+}
+
+// allWarnings are the warnings of every file, in one order.
+func (p *parts) allWarnings() []string {
+	var all []string
+	for _, source := range slices.Sorted(maps.Keys(p.warnings)) {
+		all = append(all, p.warnings[source]...)
+	}
+	return all
 }
 
 // states of a line of check --connect.
@@ -79,7 +90,7 @@ func checkConnect(ctx context.Context, environ map[string]string, timeout time.D
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	findings := []finding{{stateOK, "settings", "every setting and every file is good"}}
-	for _, warning := range p.warnings {
+	for _, warning := range p.allWarnings() {
 		findings = append(findings, finding{stateWarn, "settings", warning})
 	}
 	failed := false

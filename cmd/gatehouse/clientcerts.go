@@ -56,11 +56,11 @@ func (p *parts) readCRLs(cas *clientcert.CAs) (*clientcert.CRLs, error) {
 	if err != nil {
 		return nil, fault{"CLIENT_CRL_FILE", prefixed(file, err)}
 	}
+	var warnings []string
 	for _, ca := range crls.Uncovered() {
-		warning := fmt.Sprintf("no revocation list speaks of the certificates of the client CA %s: they cannot be revoked", ca)
-		p.warnings = append(p.warnings, warning)
-		p.log.Warn("a client CA has no revocation list", "ca", ca)
+		warnings = append(warnings, fmt.Sprintf("no revocation list speaks of the certificates of the client CA %s: they cannot be revoked", ca))
 	}
+	p.warn("client_ca", warnings)
 	p.log.Info("revocation lists loaded", "file", file, "lists", crls.String())
 	return crls, nil
 }

@@ -227,6 +227,12 @@ func testRevocationFile(t *testing.T, _ *world, _ *authtest.Issuer) {
 		t.Errorf("a token that is not revoked any more: %d %s", got.code, got.body)
 	}
 
+	code, _, stderr := once(t, w.environ(map[string]string{
+		"REVOCATION_FILE": w.write(t, "typo.yaml", "revoked:\n- {issuer: https://login.example/, subject: '1'}\n"),
+	}), "check")
+	if code != exitOK || !strings.Contains(stderr, `warning: the issuer "https://login.example/" of the revocation file is not configured`) {
+		t.Errorf("an issuer that nobody trusts: exit code %d\n%s", code, stderr)
+	}
 	w.write(t, "revoked.yaml", "revoked:\n- usr: ana\n")
 	p.log.awaitMessage(t, "changed files are bad, the last good content stays in effect")
 	p.expectRefusal(t, anaToken, http.StatusUnauthorized, "has been revoked")

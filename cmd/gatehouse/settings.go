@@ -33,7 +33,7 @@ type settings struct {
 	OIDC oidcSettings `envPrefix:"OIDC_"`
 
 	AuthenticationConfig string `env:"AUTHENTICATION_CONFIG" doc:"kube-apiserver's AuthenticationConfiguration file (apiserver.config.k8s.io v1, v1beta1, v1alpha1), unchanged: several issuers, CEL mappings and rules, anonymous paths. Excludes the GATEHOUSE_OIDC_ variables. Reloaded when it changes."`
-	AllowClusterIssuer   bool   `env:"ALLOW_CLUSTER_ISSUER" envDefault:"false" doc:"Whether the issuer of the cluster's own ServiceAccount tokens may stand in AUTHENTICATION_CONFIG."`
+	AllowClusterIssuer   bool   `env:"ALLOW_CLUSTER_ISSUER" envDefault:"false" doc:"Whether the issuer of the cluster's own ServiceAccount tokens may stand in AUTHENTICATION_CONFIG, or be OIDC_ISSUER_URL."`
 
 	AuthorizedParties   []string      `env:"AUTHORIZED_PARTIES" doc:"Clients that the claim azp may name besides the client id, separated by commas. * accepts any."`
 	TokenTypes          []string      `env:"TOKEN_TYPES" envDefault:"JWT" doc:"Values of the header typ that an ID token may have, separated by commas. A token without typ is always accepted. Add at+jwt to accept access tokens (RFC 9068)."`
