@@ -111,6 +111,8 @@ func askUpstream(ctx context.Context, target *upstream.Target, needs upstream.Ne
 	} else {
 		findings = append(findings, finding{stateOK, "version", version.Git})
 	}
+	can, _ := version.Constrained()
+	needs.LegacyAlone = version.Major > 0 && !can
 	rights, err := target.Rights(ctx, needs)
 	if err != nil {
 		return append(findings, finding{stateFail, "rights", "cannot be told: " + err.Error()})
@@ -137,7 +139,8 @@ func judgeRights(rights upstream.Rights, version upstream.Version) []finding {
 	add := func(state, format string, args ...any) {
 		findings = append(findings, finding{state, subject, fmt.Sprintf(format, args...)})
 	}
-	old := version.Major > 0 && !version.Constrained()
+	can, gated := version.Constrained()
+	old := version.Major > 0 && !can
 	manifest := rights.Mode.Manifest()
 	switch {
 	case rights.Mode == upstream.ModeNone && old:
@@ -146,17 +149,20 @@ func judgeRights(rights upstream.Rights, version upstream.Version) []finding {
 	case rights.Mode == upstream.ModeNone:
 		add(stateFail, "the account may not say for whom a request is, so that every request will be refused: apply %s", manifest)
 		return append(findings, judgeExcess(rights)...)
-	case rights.Mode == upstream.ModeConstrained && old && !rights.Fallback:
+	case rights.Mode == upstream.ModeConstrained && old:
 		add(stateFail, "the account has the rights of %s, but %s does not know constrained impersonation, which came with 1.36: apply %s",
 			manifest, version.Git, upstream.ModeLegacy.Manifest())
 	case rights.Mode == upstream.ModeLegacy:
 		add(stateOK, "legacy impersonation (%s)", manifest)
-		if version.Constrained() {
+		if can && !gated {
 			add(stateWarn, "the account may name anybody, system:masters too: %s knows constrained impersonation, so apply %s in place of %s",
 				version.Git, upstream.ModeConstrained.Manifest(), manifest)
 		}
 	case len(rights.Missing) == 0:
 		add(stateOK, "constrained impersonation (%s)", manifest)
+		if gated {
+			add(stateWarn, "%s knows constrained impersonation with the feature gate ConstrainedImpersonation alone, which cannot be asked for", version.Git)
+		}
 	}
 	for _, right := range rights.Missing {
 		add(stateFail, "missing: %s; %s grants it", right, rights.Grantor(right))

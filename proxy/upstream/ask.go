@@ -76,8 +76,12 @@ type Version struct {
 }
 
 // Constrained reports whether an API server of this version can constrain
-// impersonation without a feature gate.
-func (v Version) Constrained() bool { return v.Major > 1 || v.Major == 1 && v.Minor >= 36 }
+// impersonation, and whether it does so only with the feature gate
+// ConstrainedImpersonation.
+func (v Version) Constrained() (can, gated bool) {
+	gated = v.Major == 1 && v.Minor == 35
+	return gated || v.Major > 1 || v.Major == 1 && v.Minor >= 36, gated
+}
 
 // Version asks the API server for its version.
 func (t *Target) Version(ctx context.Context) (Version, error) {

@@ -56,6 +56,9 @@ type Needs struct {
 	ExtraKeys []string
 	// Also are rights that are needed in every mode. Default: none.
 	Also []Right
+	// LegacyAlone says that the API server knows no constrained impersonation,
+	// so that legacy rights, where there are any, are the ones that count.
+	LegacyAlone bool
 }
 
 // Rights is what our own account may do, as the API server says.
@@ -162,10 +165,13 @@ func (t *Target) Rights(ctx context.Context, needs Needs) (Rights, error) {
 	lacking := func(list []Right) []Right { return slices.DeleteFunc(slices.Clone(list), held) }
 
 	rights := Rights{Mode: ModeNone, Missing: constrained}
+	if needs.LegacyAlone {
+		rights.Missing = legacy
+	}
 	hasConstrained := slices.ContainsFunc(constrained, held) || slices.ContainsFunc(door, held)
 	hasLegacy := held(legacy[0]) || held(legacy[1]) // users and groups alone are in another API group
 	switch {
-	case hasConstrained:
+	case hasConstrained && !(needs.LegacyAlone && hasLegacy):
 		rights.Mode, rights.Fallback, rights.Missing, rights.Narrow = ModeConstrained, hasLegacy, lacking(constrained), lacking(door)
 		if len(rights.Narrow) == len(door) { // a door through which nothing goes is not meant
 			rights.Missing, rights.Narrow = append(rights.Missing, door...), nil

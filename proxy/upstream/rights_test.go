@@ -179,6 +179,16 @@ func TestRights(t *testing.T) {
 			granted: constrained, needs: upstream.Needs{Also: []upstream.Right{upstream.TokenReviews}},
 			want: verdict{Mode: upstream.ModeConstrained, Missing: []string{"create tokenreviews.authentication.k8s.io"}},
 		},
+		"both, on an old API server": {
+			granted: slices.Concat(constrained, legacy), needs: upstream.Needs{LegacyAlone: true}, want: verdict{Mode: upstream.ModeLegacy},
+		},
+		"constrained alone, on an old API server": {
+			granted: constrained, needs: upstream.Needs{LegacyAlone: true}, want: verdict{Mode: upstream.ModeConstrained},
+		},
+		"nothing, on an old API server": {needs: upstream.Needs{LegacyAlone: true}, want: verdict{Mode: upstream.ModeNone, Missing: []string{
+			"impersonate users", "impersonate groups", "impersonate uids.authentication.k8s.io",
+			"impersonate userextras.authentication.k8s.io/authentication.kubernetes.io/credential-id",
+		}}},
 		"too much": {
 			granted: append(slices.Clone(constrained), "get /secrets"),
 			want:    verdict{Mode: upstream.ModeConstrained, Excess: []string{"get secrets"}},
@@ -262,15 +272,17 @@ func TestVersionAndSelf(t *testing.T) {
 		}
 	})
 	version, err := target.Version(t.Context())
-	if want := (upstream.Version{Git: "v1.35.2-eks-1", Major: 1, Minor: 35}); err != nil || version != want || version.Constrained() {
+	if want := (upstream.Version{Git: "v1.35.2-eks-1", Major: 1, Minor: 35}); err != nil || version != want {
 		t.Errorf("%v, %+v", err, version)
 	}
 	if self, err := target.WhoAmI(t.Context()); err != nil || self != "system:serviceaccount:g:g" {
 		t.Errorf("%v, %q", err, self)
 	}
-	for v, want := range map[upstream.Version]bool{{Major: 1, Minor: 36}: true, {Major: 2}: true, {Major: 1, Minor: 9}: false, {}: false} {
-		if v.Constrained() != want {
-			t.Errorf("%+v: constrained %t", v, !want)
+	for v, want := range map[upstream.Version][2]bool{
+		{Major: 1, Minor: 36}: {true, false}, {Major: 2}: {true, false}, {Major: 1, Minor: 35}: {true, true}, {Major: 1, Minor: 9}: {}, {}: {},
+	} {
+		if can, gated := v.Constrained(); can != want[0] || gated != want[1] {
+			t.Errorf("%+v: constrained %t, gated %t", v, can, gated)
 		}
 	}
 }
