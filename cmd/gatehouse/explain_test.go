@@ -167,16 +167,26 @@ func TestExplainHoldsNoToken(t *testing.T) {
 	}
 }
 
-// A page for a person, whole: accepted, and refused by a rule.
-func TestExplainPage(t *testing.T) {
-	t.Parallel()
+// pages are the settings, the claims, and the parts of a page that an accepted
+// and a refused token have in common.
+type pages struct {
+	environ                  []string
+	issuer                   *authtest.Issuer
+	claims                   authtest.Claims
+	expires, common, mapping string
+}
+
+func newPages(t *testing.T) pages {
+	t.Helper()
 	w := newWorld(t)
 	first, issuer := w.newIssuer(t), w.newIssuer(t)
 	file := w.writeConfig(t, "v1", "", w.jwt(first, plainMapping), w.jwt(issuer, celMapping))
-	environ := w.environ(map[string]string{"AUTHENTICATION_CONFIG": file})
-	issued := time.Now().Add(-90 * time.Second).Truncate(time.Second)
-	claims := authtest.Claims{"roles": []string{"dev"}, "oid": "7", "tenant": "blue", "iat": issued.Unix(), "exp": issued.Add(2 * time.Hour).Unix()}
-	common := `Issuer      ` + issuer.URL + `
+	issued := time.Now().Add(-61 * time.Second).Truncate(time.Second)
+	expires := issued.Add(2*time.Hour).UTC().Format(time.RFC3339) + ", in 1 hour"
+	return pages{
+		environ: w.environ(map[string]string{"AUTHENTICATION_CONFIG": file}), issuer: issuer, expires: expires,
+		claims: authtest.Claims{"roles": []string{"dev"}, "oid": "7", "iat": issued.Unix(), "exp": issued.Add(2 * time.Hour).Unix()},
+		common: `Issuer      ` + issuer.URL + `
             configured as jwt[1] of ` + file + `
             1 key from ` + issuer.URL + `/keys
 Signature   verified: RS256, by the key key-1, typ JWT
@@ -184,44 +194,61 @@ Claims      (verified)
             iss     ` + issuer.URL + `
             sub     subject-1
             aud     gatehouse
-            exp     ` + issued.Add(2*time.Hour).UTC().Format(time.RFC3339) + `, in 1 hour
+            exp     ` + expires + `
             iat     ` + issued.UTC().Format(time.RFC3339) + `, 1 minute ago
             oid     7
             roles   ["dev"]
-            tenant  `
-	mapping := `User        cel:subject-1
+            tenant  `,
+		mapping: `User        cel:subject-1
               from username.expression ` + "`" + `"cel:" + claims.sub` + "`" + `
 Groups      role:dev
               from groups.expression ` + "`" + `dyn(claims.roles).map(r, "role:" + r)` + "`" + `
 UID         7
               from uid.claim ` + "`oid`" + `
-`
-	extra := func(tenant string) string {
-		return "Extra       example.com/tenant = " + tenant + "\n              from valueExpression `claims.tenant`\n"
+Extra       example.com/tenant = `,
 	}
-	code, stdout, stderr := onceWith(t, issuer.Token(claims), environ, "explain")
-	want := `Verdict     accepted, until ` + issued.Add(2*time.Hour).UTC().Format(time.RFC3339) + `, in 1 hour
+}
+
+// A page for a person, whole: of a token that is accepted.
+func TestExplainAccepted(t *testing.T) {
+	t.Parallel()
+	p := newPages(t)
+	p.claims["tenant"] = "blue"
+	code, stdout, stderr := onceWith(t, p.issuer.Token(p.claims), p.environ, "explain")
+	want := `Verdict     accepted, until ` + p.expires + `
 Credential  OIDC ID token
-` + common + `blue
+` + p.common + `blue
 Steps       form ok, algorithm ok, signature ok, claims ok, mapping ok, rules ok, names ok
-` + mapping + extra("blue") + "Rules       claimValidationRules[0] is met: `claims.tenant == \"blue\"`\n" +
-		"            userValidationRules[0] is met: `!user.username.endsWith(\"root\")`\n" +
-		"Note        The API server adds the group system:authenticated itself.\n"
-	if diff := cmp.Diff(want, stdout); diff != "" || code != exitOK || stderr != "" {
+` + p.mapping + `blue
+              from valueExpression ` + "`claims.tenant`" + `
+Rules       claimValidationRules[0] is met: ` + "`claims.tenant == \"blue\"`" + `
+            userValidationRules[0] is met: ` + "`!user.username.endsWith(\"root\")`" + `
+Note        The API server adds the group system:authenticated itself.
+`
+	if diff := cmp.Diff(want, stdout); diff != "" || code != exitOK || trouble(stderr) != "" {
 		t.Errorf("exit code %d, %s; page (-want +got):\n%s", code, stderr, diff)
 	}
-	claims["tenant"] = "red"
-	code, stdout, stderr = onceWith(t, "Bearer "+issuer.Token(claims)+"\n", environ, "explain", "-")
-	want = `Verdict     refused: claim_rule (401)
+}
+
+// A page for a person, whole: of a token that a rule refuses.
+func TestExplainRefused(t *testing.T) {
+	t.Parallel()
+	p := newPages(t)
+	p.claims["tenant"] = "red"
+	code, stdout, stderr := onceWith(t, "Bearer "+p.issuer.Token(p.claims)+"\n", p.environ, "explain", "-")
+	want := `Verdict     refused: claim_rule (401)
             Your token does not meet a rule of this cluster: ask your administrator for access.
 Why         claimValidationRules[0]: ` + "`claims.tenant == \"blue\"`" + ` is not true: the tenant must be blue
 Credential  OIDC ID token
-` + common + `red
+` + p.common + `red
 Steps       form ok, algorithm ok, signature ok, claims ok, mapping ok, RULES REFUSED, names not reached
 Identity    (what it would be, if nothing else refused it)
-` + mapping + extra("red") + `Rules       claimValidationRules[0] is NOT met: ` + "`claims.tenant == \"blue\"`" + ` is not true: the tenant must be blue
-` + "            userValidationRules[0] is met: `!user.username.endsWith(\"root\")`\n"
-	if diff := cmp.Diff(want, stdout); diff != "" || code != exitFault || stderr != "" {
+` + p.mapping + `red
+              from valueExpression ` + "`claims.tenant`" + `
+Rules       claimValidationRules[0] is NOT met: ` + "`claims.tenant == \"blue\"`" + ` is not true: the tenant must be blue
+            userValidationRules[0] is met: ` + "`!user.username.endsWith(\"root\")`" + `
+`
+	if diff := cmp.Diff(want, stdout); diff != "" || code != exitFault || trouble(stderr) != "" {
 		t.Errorf("exit code %d, %s; page (-want +got):\n%s", code, stderr, diff)
 	}
 }
