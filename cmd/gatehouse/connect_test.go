@@ -228,9 +228,9 @@ func TestCheckConnectIssuers(t *testing.T) {
 	release := w.stall(t, issuer)
 	defer release()
 	start := time.Now()
-	code, stdout, stderr := once(t, w.environ(w.oidc(issuer, nil)), "check", "--connect", "--timeout", "3s")
+	code, stdout, stderr := once(t, w.environ(w.oidc(issuer, nil)), "check", "--connect", "--timeout", "6s")
 	if code != exitFault || !strings.Contains(stdout, "FAIL  issuer      "+issuer.URL+": no answer in time\n") || !strings.Contains(stdout, "ok    rights") ||
-		!strings.Contains(stderr, "still asking the issuer "+issuer.URL+" (--timeout 3s)\n") || trouble(stderr) != "" || time.Since(start) > 15*time.Second {
+		!strings.Contains(stderr, "still asking the issuer "+issuer.URL+" (--timeout 6s)\n") || trouble(stderr) != "" || time.Since(start) > 18*time.Second {
 		t.Errorf("exit code %d after %s:\n%s%s", code, time.Since(start), stdout, stderr)
 	}
 	issuer.ServeKeySet(nil)
