@@ -45,6 +45,7 @@ type parts struct {
 	recheck     atomic.Pointer[func()] // judges the streams under way again; nil before there are any
 	watcher     *reload.Watcher
 	fetches     *prometheus.CounterVec
+	lookups     *prometheus.CounterVec
 	warnings    map[string][]string // of a source: what is allowed, and probably not meant
 }
 
@@ -59,6 +60,7 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 		warnings:    map[string][]string{},
 		fetches:     newFetchCounter(),
 		reviews:     newReviewMetrics(),
+		lookups:     newLookupCounter(),
 	}
 	p.issuers.log, p.issuers.changed = log, p.changed
 	var err error
@@ -280,6 +282,7 @@ func (p *parts) disallowedIssuers() []string {
 }
 
 func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, algorithms []string) (*oidc.Issuer, error) {
+	hits, misses := p.lookups.WithLabelValues("hit"), p.lookups.WithLabelValues("miss")
 	return oidc.New(oidc.Config{
 		URL:               described.URL,
 		DiscoveryURL:      described.DiscoveryURL,
@@ -295,6 +298,13 @@ func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, alg
 		OnFetch: func(ok bool) {
 			p.fetches.WithLabelValues(issuerHash(described.URL), resultLabel(ok)).Inc()
 			p.recheckStreams() // a key may have been withdrawn
+		},
+		OnLookup: func(hit bool) {
+			if hit {
+				hits.Inc()
+			} else {
+				misses.Inc()
+			}
 		},
 		Log: p.log,
 	})

@@ -83,6 +83,14 @@ func (s *issuers) knows(issuer string) bool {
 	return set != nil && set.router.Knows(issuer)
 }
 
+// cached returns how many verified tokens the set in use knows.
+func (s *issuers) cached() int {
+	if set := s.current.Load(); set != nil {
+		return set.router.Cached()
+	}
+	return 0
+}
+
 // AuthenticateToken asks the set in use.
 func (s *issuers) AuthenticateToken(ctx context.Context, token string) (*auth.Identity, error) {
 	return s.tokens.AuthenticateToken(ctx, token)
