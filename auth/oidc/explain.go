@@ -64,7 +64,7 @@ func (s *Issuers) Explain(ctx context.Context, token string) *Explanation {
 		e.Signature, e.Err = errors.New("no configured issuer has this name, so there is no key to verify it with"), auth.ErrNotMine
 		return e
 	}
-	e.Identity, e.Err = e.Issuer.verify(ctx, t)
+	e.Identity, _, e.Err = e.Issuer.verify(ctx, t)
 	e.Signature = e.Issuer.explainSignature(ctx, t, e)
 	e.Verified = e.Signature == nil
 	if mapping, ok := e.Issuer.cfg.Mapping.(Explainer); ok && e.Verified {

@@ -48,7 +48,7 @@ func TestExplainVerdict(t *testing.T) {
 		"no algorithm":      {stranger.SignHeader(map[string]any{"alg": "none"}, w.real.Payload(nil)), false, auth.UnsupportedAlgorithm, "not checked"},
 		"another key":       {stranger.SignHeader(map[string]any{"alg": "RS256", "kid": "k9"}, w.real.Payload(nil)), false, auth.UnknownKey, "publishes no key"},
 		"a key in it":       {stranger.SignHeader(map[string]any{"alg": "RS256", "jku": "https://evil.example"}, w.real.Payload(nil)), false, auth.MalformedToken, "form is broken"},
-		"no base64":         {w.real.Token(nil) + "!", false, auth.MalformedToken, "cannot be read"},
+		"no base64":         {w.real.Token(nil) + "!", false, auth.MalformedToken, "form is broken"},
 	} {
 		x := w.issuers.Explain(t.Context(), test.token)
 		id, err := w.issuers.AuthenticateToken(t.Context(), test.token)
