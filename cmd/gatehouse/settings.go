@@ -120,6 +120,23 @@ func (f *faults) add(variable, format string, args ...any) {
 	*f = append(*f, fault{variable, fmt.Errorf(format, args...)})
 }
 
+// err returns all faults as one error, or nil if there is none.
+func (f faults) err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	noun := "faults"
+	if len(f) == 1 {
+		noun = "fault"
+	}
+	fmt.Fprintf(&b, "%d %s in the settings:", len(f), noun)
+	for _, fault := range f {
+		fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(fault.Error(), "\n", "\n    "))
+	}
+	return errors.New(b.String())
+}
+
 // has reports whether something is wrong with variable already.
 func (f *faults) has(variable string) bool {
 	return slices.ContainsFunc(*f, func(err error) bool {
