@@ -74,6 +74,9 @@ type Config struct {
 	Now func() time.Time
 	// OnFetch hears of each attempt to fetch the keys. Default: nobody does.
 	OnFetch func(ok bool)
+	// OnKeys hears that the issuer publishes other keys than before. Default:
+	// nobody does.
+	OnKeys func()
 	// Log gets failed fetches. Default: discarded.
 	Log *slog.Logger
 }
@@ -121,13 +124,16 @@ func New(cfg Config) (*Issuer, error) {
 	if cfg.OnFetch == nil {
 		cfg.OnFetch = func(bool) {}
 	}
+	if cfg.OnKeys == nil {
+		cfg.OnKeys = func() {}
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	i := &Issuer{cfg: cfg, url: cfg.URL, client: newClient(cfg.Roots)}
 	i.ring = &keyRing{
 		fetch: i.fetch, refresh: cfg.RefreshInterval, maxAge: cfg.MaxKeyAge,
-		ready: make(chan struct{}), now: cfg.Now, onFetch: cfg.OnFetch, log: cfg.Log.With("issuer", cfg.URL),
+		ready: make(chan struct{}), now: cfg.Now, onFetch: cfg.OnFetch, onKeys: cfg.OnKeys, log: cfg.Log.With("issuer", cfg.URL),
 	}
 	return i, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ type keyRing struct {
 	maxAge  time.Duration
 	now     func() time.Time
 	onFetch func(ok bool)
+	onKeys  func() // there are other keys than before
 	log     *slog.Logger
 
 	current atomic.Pointer[keySnapshot]
@@ -152,8 +154,10 @@ func (k *keyRing) fly(ctx context.Context, f *flight, rediscover bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*fetchTimeout)
 	defer cancel()
 	keys, err := k.fetchSafely(ctx, rediscover)
+	others := false
 	if keys != nil {
-		k.current.Store(&keySnapshot{keys: keys, fetched: k.now()})
+		before := k.current.Swap(&keySnapshot{keys: keys, fetched: k.now()})
+		others = before == nil || !reflect.DeepEqual(before.keys, keys)
 	}
 	if len(keys) > 0 {
 		k.first.Do(func() { close(k.ready) })
@@ -162,6 +166,9 @@ func (k *keyRing) fly(ctx context.Context, f *flight, rediscover bool) {
 	f.err, k.lastErr, k.flight = err, err, nil
 	k.mu.Unlock()
 	k.onFetch(err == nil)
+	if others {
+		k.onKeys()
+	}
 	close(f.done)
 }
 
