@@ -49,7 +49,8 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 			}
 			cleanResponse(resp.Header)
 			x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
-			if x.kind.watch {
+			// A watch tells no length; what does would be short of it.
+			if x.kind.watch && (resp.ContentLength < 0 || resp.StatusCode == http.StatusSwitchingProtocols) {
 				resp.Body = endable(r.Context(), resp.Body)
 			}
 			if resp.StatusCode == http.StatusSwitchingProtocols {
