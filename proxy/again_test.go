@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -143,6 +144,39 @@ func TestSlowVerdictsHoldUpNobodyElse(t *testing.T) {
 	people.set(func(f *fickle) { f.err = auth.Refuse(auth.KindOIDC, auth.Revoked, "") })
 	g.proxy.Recheck()
 	endsSoon(t, watch)
+}
+
+// Promise: who does not read what is left of an ended answer keeps nothing open.
+func TestEndedAndUnread(t *testing.T) {
+	t.Parallel()
+	bothProtocols(t, func(t *testing.T, client, upstream int) {
+		t.Parallel()
+		verdict, full := &fickle{}, make(chan struct{})
+		g := newGateFor(t, upstream, auth.Bearer(verdict), func(w http.ResponseWriter, r *http.Request) {
+			idle := time.AfterFunc(500*time.Millisecond, sync.OnceFunc(func() { close(full) }))
+			chunk := make([]byte, 64<<10)
+			for r.Context().Err() == nil {
+				idle.Reset(500 * time.Millisecond)
+				if _, err := w.Write(chunk); err != nil {
+					return
+				}
+			}
+		})
+		g.running()
+		resp, err := g.client(client).Do(g.request(http.MethodGet, logPath, "alice"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		<-full
+		verdict.set(func(f *fickle) { f.err = auth.Refuse(auth.KindOIDC, auth.Revoked, "") })
+		g.proxy.Recheck()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if err := g.proxy.Wait(ctx); err != nil {
+			t.Error("the request is still under way")
+		}
+	})
 }
 
 // Promise: only what the API server takes for a watch ends as one; a list with

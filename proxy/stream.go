@@ -30,6 +30,9 @@ const (
 	// of credential: an API server that is slow to judge ServiceAccounts holds
 	// up nobody else's end.
 	maxRechecks = 16
+	// unreadAfter is how long a request that was ended may wait for its caller to
+	// read what is left of the answer.
+	unreadAfter = 5 * time.Second
 )
 
 // ended is why gatehouse ends a request that is under way.
@@ -268,10 +271,36 @@ func (p *Proxy) begin(x *exchange, r *http.Request) (_ *http.Request, done func(
 	}
 	x.writer.ctx = ctx
 	p.streams.add(s, x.changes)
+	release := unread(ctx, x.writer.ResponseWriter)
 	return r, func() {
 		p.streams.remove(s)
+		release()
 		x.ended, _ = errors.AsType[*ended](context.Cause(ctx))
 		end(nil)
+	}
+}
+
+// unread breaks off an answer that its caller has not read to the end some time
+// after ctx has ended: the copying alone would wait until the caller leaves.
+// release is called before the request is over.
+func unread(ctx context.Context, w http.ResponseWriter) (release func()) {
+	var mu sync.Mutex
+	over := false
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(unreadAfter, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if !over { // the writer must not be used when it is
+				// Not every writer has deadlines; a connection that was taken over is closed already.
+				_ = http.NewResponseController(w).SetWriteDeadline(time.Now())
+			}
+		})
+	})
+	return func() {
+		stop()
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
 	}
 }
 
