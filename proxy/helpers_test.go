@@ -64,7 +64,8 @@ type gate struct {
 	metrics *prometheus.Registry
 	log     *safeBuffer
 
-	forgotten []string // tokens that the API server refused
+	forgotten []string                   // tokens that the API server refused
+	denied    func(*auth.Identity) error // nil: nobody is
 }
 
 // newGate starts a proxy in front of handler. protocol is that of the upstream:
@@ -100,8 +101,14 @@ func startGate(t *testing.T, protocol int, path string, authenticator auth.Authe
 		Target:         g.target.Target,
 		Authenticator:  authenticator,
 		OnRefusedToken: func(token string) { g.forgotten = append(g.forgotten, token) },
-		Metrics:        g.metrics,
-		Log:            slog.New(slog.NewJSONHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Denied: func(id *auth.Identity) error {
+			if g.denied == nil {
+				return nil
+			}
+			return g.denied(id)
+		},
+		Metrics: g.metrics,
+		Log:     slog.New(slog.NewJSONHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,8 @@ type exchange struct {
 	client string
 	kind   requestKind
 	writer recorder
+	// changes is that of [streams] before the request was judged.
+	changes uint64
 
 	start     time.Time // when the request was read
 	forwarded time.Time // when it was handed to the transport; zero if it was not

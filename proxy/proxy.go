@@ -36,6 +36,9 @@ type Config struct {
 	// OnRefusedToken hears of a token that the API server refused when it was
 	// passed on. Default: nobody does.
 	OnRefusedToken func(token string)
+	// Denied returns an error for an identity that may not go on, even while its
+	// credential cannot be judged again. Default: nobody is denied.
+	Denied func(*auth.Identity) error
 	// Metrics gets the proxy's metrics. Default: nobody does.
 	Metrics prometheus.Registerer
 	// Log gets one line for each request. Default: discarded.
@@ -69,6 +72,9 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if cfg.OnRefusedToken == nil {
 		cfg.OnRefusedToken = func(string) {}
+	}
+	if cfg.Denied == nil {
+		cfg.Denied = func(*auth.Identity) error { return nil }
 	}
 	m, err := newMetrics(cfg.Metrics)
 	if err != nil {
@@ -107,6 +113,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		start:  p.cfg.Now(),
 		client: clientAddress(r),
 		writer: recorder{ResponseWriter: w, ctx: r.Context()},
+
+		changes: p.streams.changes.Load(),
 	}
 	defer p.finish(x, r)
 	x.kind = p.kinds.of(r)
@@ -156,6 +164,13 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 	if err != nil {
 		p.answer(x, r, badBody)
 		return
+	}
+	if body != nil && p.outdated(x) {
+		x.changes = p.streams.changes.Load()
+		if _, end := p.judgeAgain(r, x.identity); end != nil {
+			p.answerEnded(x, r, end)
+			return
+		}
 	}
 	p.forward(x, r, target, header, body)
 }

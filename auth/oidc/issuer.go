@@ -85,6 +85,9 @@ type Config struct {
 	// OnLookup hears of each token that names this issuer: whether it was known
 	// from before, or had to be verified. Default: nobody does.
 	OnLookup func(hit bool)
+	// OnKeys hears that the issuer publishes other keys than before. Default:
+	// nobody does.
+	OnKeys func()
 	// Log gets failed fetches. Default: discarded.
 	Log *slog.Logger
 }
@@ -135,13 +138,16 @@ func New(cfg Config) (*Issuer, error) {
 	if cfg.OnLookup == nil {
 		cfg.OnLookup = func(bool) {}
 	}
+	if cfg.OnKeys == nil {
+		cfg.OnKeys = func() {}
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	i := &Issuer{cfg: cfg, url: cfg.URL, client: newClient(cfg.Roots)}
 	i.ring = &keyRing{
 		fetch: i.fetch, refresh: cfg.RefreshInterval, maxAge: cfg.MaxKeyAge,
-		ready: make(chan struct{}), now: cfg.Now, onFetch: cfg.OnFetch, log: cfg.Log.With("issuer", cfg.URL),
+		ready: make(chan struct{}), now: cfg.Now, onFetch: cfg.OnFetch, onKeys: cfg.OnKeys, log: cfg.Log.With("issuer", cfg.URL),
 	}
 	return i, nil
 }

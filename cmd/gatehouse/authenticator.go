@@ -10,12 +10,12 @@ import (
 // allowed. Each credential of a request is checked by itself.
 func (p *parts) authenticator() auth.Authenticator {
 	checked := func(a auth.Authenticator) auth.Authenticator { return auth.Checked(a, p.checkNames, p.revoked.Check) }
-	bearer := checked(auth.Bearer(p.tokenAuthenticators()...))
+	bearer, anonymous := checked(auth.Bearer(p.tokenAuthenticators()...)), checked(&p.issuers)
 	if p.settings.ClientCAFile == "" {
-		return auth.Any(bearer, &p.issuers)
+		return auth.Any(bearer, anonymous)
 	}
 	certificates := clientcert.New(clientcert.Config{Live: &p.clientCerts, Stale: clientcert.StalePolicy(p.settings.ClientCRLStale)})
-	return auth.Any(auth.Ranked(checked(certificates), bearer), &p.issuers)
+	return auth.Any(auth.Ranked(checked(certificates), bearer), anonymous)
 }
 
 // tokenAuthenticators are those that are asked whom a bearer token names, in

@@ -21,6 +21,7 @@ type reviews struct {
 	mu       sync.Mutex
 	accounts map[string]account // by token
 	asked    []string           // tokens, in their order
+	broken   bool               // every TokenReview fails
 }
 
 type account struct {
@@ -42,6 +43,18 @@ func (v *reviews) give(token, name string, audiences ...string) {
 		v.accounts = map[string]account{}
 	}
 	v.accounts[token] = account{name, audiences}
+}
+
+func (v *reviews) setBroken(broken bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.broken = broken
+}
+
+func (v *reviews) isBroken() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.broken
 }
 
 // count returns how often the API server was asked about token.
@@ -66,6 +79,10 @@ func (v *reviews) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := json.NewDecoder(r.Body).Decode(&object); err != nil || r.Header.Get("Authorization") != "Bearer "+ownToken {
 		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	if v.isBroken() && r.URL.Path == reviewObject+"tokenreviews" {
+		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
 	w.WriteHeader(http.StatusCreated)
