@@ -1,7 +1,6 @@
 package oracle_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -91,9 +90,6 @@ func (w *world) judgeDrawn(t *testing.T, seed uint64, content, payload []byte, w
 	id := ""
 	if !sameAnswer(want, got) {
 		if id = explanation(want, got); id == "" {
-			id = knownDrawn(payload, want, got)
-		}
-		if id == "" {
 			t.Errorf("-oracle.seed=%d\n%s\n%s\nkube-apiserver %s\ngatehouse      %s", seed, content, payload, want, got)
 		}
 	}
@@ -106,18 +102,6 @@ func (w *world) judgeDrawn(t *testing.T, seed uint64, content, payload []byte, w
 			count.drawn[id]++
 		}
 	})
-}
-
-// knownDrawn returns which of known a difference may be.
-func knownDrawn(payload []byte, want, got answer) string {
-	if bytes.Contains(payload, []byte("null")) {
-		for _, id := range []string{"null-claim-user", "null-claim-uid", "null-claim-required", "null-audience"} {
-			if _, is := known[id]; is && want.user != nil && got.user == nil {
-				return id
-			}
-		}
-	}
-	return ""
 }
 
 // payload makes claims: those of a good token, and others in their place.

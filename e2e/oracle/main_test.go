@@ -15,13 +15,13 @@ import (
 
 // tally counts what was compared.
 type tally struct {
-	mu                      sync.Mutex
-	rows, same              int
-	generated, accepted     int
-	divergent, known, drawn map[string]int
+	mu                  sync.Mutex
+	rows, same          int
+	generated, accepted int
+	divergent, drawn    map[string]int
 }
 
-var count = &tally{divergent: map[string]int{}, known: map[string]int{}, drawn: map[string]int{}}
+var count = &tally{divergent: map[string]int{}, drawn: map[string]int{}}
 
 func (c *tally) add(change func()) {
 	c.mu.Lock()
@@ -32,9 +32,8 @@ func (c *tally) add(change func()) {
 func (c *tally) print(w io.Writer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fmt.Fprintf(w, "oracle: %d rows, %d the same, %d divergent, %d known\n", c.rows, c.same, sum(c.divergent), sum(c.known))
+	fmt.Fprintf(w, "oracle: %d rows, %d the same, %d divergent\n", c.rows, c.same, sum(c.divergent))
 	printEach(w, "divergent", c.divergent)
-	printEach(w, "known", c.known)
 	fmt.Fprintf(w, "oracle: %d generated, %d of them accepted, %d divergent\n", c.generated, c.accepted, sum(c.drawn))
 	printEach(w, "generated divergent", c.drawn)
 }

@@ -2,6 +2,7 @@ package oracle_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,14 +61,11 @@ func judgeTokenFile(t *testing.T, f tokenFile) {
 	}
 	got, gotErr := gatehouseTokenFile(t, f)
 	same := (wantErr == nil) == (gotErr == nil) && cmp.Equal(want, got)
-	_, isKnown := known[f.Known]
 	count.add(func() {
 		count.rows++
 		switch {
 		case same:
 			count.same++
-		case isKnown:
-			count.known[f.Known]++
 		default:
 			count.divergent["token file: "+f.Differs]++
 		}
@@ -75,12 +73,23 @@ func judgeTokenFile(t *testing.T, f tokenFile) {
 	switch {
 	case same && f.verdict == verdict{}:
 	case same:
-		t.Errorf("there is no difference any more: take %q away", f.Known+f.Differs)
-	case isKnown:
-	case f.Differs != "" && wantErr == nil && (gotErr != nil || strings.HasPrefix(f.File, "sha256:")):
+		t.Errorf("there is no difference any more: take %q away", f.Differs)
+	case f.Differs != "" && wantErr == nil && (gotErr != nil || strings.HasPrefix(f.File, "sha256:") || cmp.Equal(withoutEmptyColumn(want), got)):
 	default:
 		t.Errorf("kube-apiserver %v %v\ngatehouse      %v %v", want, wantErr, got, gotErr)
 	}
+}
+
+// withoutEmptyColumn returns users with no groups where an empty fourth column
+// gave them the group "".
+func withoutEmptyColumn(users map[string]*tokenUser) map[string]*tokenUser {
+	out := maps.Clone(users)
+	for token, user := range out {
+		if user != nil && slices.Equal(user.Groups, []string{""}) {
+			out[token] = &tokenUser{Name: user.Name, UID: user.UID}
+		}
+	}
+	return out
 }
 
 func referenceTokenFile(t *testing.T, f tokenFile) (map[string]*tokenUser, error) {
