@@ -26,7 +26,7 @@ func (m certMaker) leafRows(r roots) []certRow {
 		{is: "valid", holder: made(), user: alice},
 		{is: "expired", holder: made(m.valid(-2*time.Hour, -time.Minute)), refused: "expired"},
 		{is: "long expired", holder: made(m.valid(-20*24*time.Hour, -10*24*time.Hour)), refused: "expired"},
-		{is: "not yet valid", holder: made(m.valid(time.Minute, time.Hour)), refused: "not yet valid"},
+		{is: "not yet valid", holder: made(m.valid(time.Hour, 2*time.Hour)), refused: "not yet valid"},
 		{is: "valid for a century", holder: made(m.valid(-50*365*24*time.Hour, 50*365*24*time.Hour)), user: alice},
 		{is: "ends before it begins", holder: made(m.valid(time.Minute, -time.Minute)), refused: "not yet valid"},
 		{is: "longer than its CA", holder: made(m.valid(-48*time.Hour, 48*time.Hour)), user: alice},
@@ -140,7 +140,7 @@ func (m certMaker) chainRows(r roots) []certRow {
 	middle := m.issue(r.root, m.authority("middle"))
 	lower := m.issue(middle, m.authority("lower"))
 	old := m.issue(r.root, m.authority("old"), m.valid(-3*time.Hour, -2*time.Hour))
-	young := m.issue(r.root, m.authority("young"), m.valid(time.Minute, 2*time.Hour))
+	young := m.issue(r.root, m.authority("young"), m.valid(30*time.Minute, 2*time.Hour))
 	noSign := m.issue(r.root, m.authority("no sign"), change(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }))
 	noCA := m.issue(r.root, who)
 	crossed := m.issue(m.issue(nil, m.authority("stranger")), m.authority("middle"), keyed(middle.key))

@@ -21,8 +21,8 @@ import (
 )
 
 var (
-	generateFor  = flag.Duration("oracle.for", 5*time.Second, "how long to generate")
-	generateSeed = flag.Uint64("oracle.seed", 1, "the first seed; the next configuration has the next one")
+	generateFor  = flag.Duration("oracle.for", 5*time.Second, "how long each generator runs")
+	generateSeed = flag.Uint64("oracle.seed", 1, "the first seed; the next draw has the next one")
 )
 
 // tokensPerConfig are judged by each configuration that is generated.
@@ -31,9 +31,15 @@ const tokensPerConfig = 40
 // Promise: configurations and claims that nobody thought of give the same too.
 func TestGenerated(t *testing.T) {
 	w := sharedWorld(t)
+	forSeeds(t, func(seed uint64) { w.judgeGenerated(t, seed) })
+}
+
+// forSeeds judges one seed after the other, until the time is up or one failed.
+func forSeeds(t *testing.T, judge func(seed uint64)) {
+	t.Helper()
 	seed := *generateSeed
 	for end := time.Now().Add(*generateFor); time.Now().Before(end) && !t.Failed(); seed++ {
-		w.judgeGenerated(t, seed)
+		judge(seed)
 	}
 	t.Logf("seeds %d to %d", *generateSeed, seed-1)
 }
@@ -93,15 +99,7 @@ func (w *world) judgeDrawn(t *testing.T, seed uint64, content, payload []byte, w
 			t.Errorf("-oracle.seed=%d\n%s\n%s\nkube-apiserver %s\ngatehouse      %s", seed, content, payload, want, got)
 		}
 	}
-	count.add(func() {
-		count.generated++
-		if want.user != nil {
-			count.accepted++
-		}
-		if id != "" {
-			count.drawn[id]++
-		}
-	})
+	count.drew(want, id)
 }
 
 // payload makes claims: those of a good token, and others in their place.

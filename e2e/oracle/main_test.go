@@ -19,9 +19,12 @@ type tally struct {
 	rows, same          int
 	generated, accepted int
 	divergent, drawn    map[string]int
+
+	live, liveSame int // rows that the running API server judged
+	liveDivergent  map[string]int
 }
 
-var count = &tally{divergent: map[string]int{}, drawn: map[string]int{}}
+var count = &tally{divergent: map[string]int{}, drawn: map[string]int{}, liveDivergent: map[string]int{}}
 
 func (c *tally) add(change func()) {
 	c.mu.Lock()
@@ -29,11 +32,35 @@ func (c *tally) add(change func()) {
 	change()
 }
 
+// drew counts what was generated, and the divergence that it shows, if any.
+func (c *tally) drew(reference answer, id string) {
+	c.add(func() {
+		c.generated++
+		if reference.user != nil {
+			c.accepted++
+		}
+		if id != "" {
+			c.drawn[id]++
+		}
+	})
+}
+
+func (c *tally) read(what func(*tally) int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return what(c)
+}
+
+// wholeRun reports whether no test was left out.
+func wholeRun() bool { return flag.Lookup("test.run").Value.String() == "" }
+
 func (c *tally) print(w io.Writer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fmt.Fprintf(w, "oracle: %d rows, %d the same, %d divergent\n", c.rows, c.same, sum(c.divergent))
 	printEach(w, "divergent", c.divergent)
+	fmt.Fprintf(w, "oracle: running kube-apiserver: %d rows, %d the same, %d divergent\n", c.live, c.liveSame, sum(c.liveDivergent))
+	printEach(w, "running divergent", c.liveDivergent)
 	fmt.Fprintf(w, "oracle: %d generated, %d of them accepted, %d divergent\n", c.generated, c.accepted, sum(c.drawn))
 	printEach(w, "generated divergent", c.drawn)
 }
