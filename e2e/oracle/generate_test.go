@@ -64,11 +64,12 @@ func (w *world) judgeGenerated(t *testing.T, seed uint64) {
 	t.Helper()
 	g := &generator{rand: rand.New(rand.NewPCG(seed, 0))}
 	entry := group{Version: pick(g, versions), JWT: g.jwt()}
+	g.spoil(entry.JWT)
 	content := entry.content(t, w)
 	config, faults, err := referenceLoad(content, nil)
 	want := configAnswer(faults, err)
 	parsed, ourErr := authconfig.Parse(content, nil)
-	if got := configAnswer(fieldFaults(ourErr), ourErr); fmt.Sprint(got) != fmt.Sprint(want) {
+	if got := configAnswer(fieldFaults(ourErr), ourErr); fmt.Sprint(got) != fmt.Sprint(want) && !stricterConfig(want, got) {
 		t.Errorf("-oracle.seed=%d\n%s\nkube-apiserver %q\ngatehouse      %q", seed, content, want, got)
 	}
 	if len(want) > 0 || ourErr != nil {

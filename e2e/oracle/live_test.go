@@ -23,10 +23,9 @@ type livePlan struct {
 	csv    []byte // the token file
 	tokens []csvRow
 	certs  certRows
-}
 
-// leastLive is how many rows at least the running API server must have judged.
-const leastLive = 500
+	requests []requestRow
+}
 
 // Promise: the running kube-apiserver, and gatehouse in front of it with the
 // same files, say of one credential the same: who it is, or that it is nobody.
@@ -49,6 +48,11 @@ func TestRunningAPIServer(t *testing.T) {
 			t.Run(r.is, func(t *testing.T) { pair.judgeCert(t, r) })
 		}
 	})
+	t.Run("requests", func(t *testing.T) {
+		for _, r := range plan.requests {
+			t.Run(r.is, func(t *testing.T) { pair.judgeRequest(t, r) })
+		}
+	})
 	if n := count.read(func(c *tally) int { return c.live }) - before; n < leastLive && !t.Failed() && wholeRun() {
 		t.Errorf("%d rows were judged, at least %d should be", n, leastLive)
 	}
@@ -65,9 +69,13 @@ func (w *world) plan(t *testing.T) livePlan {
 	}
 	p.config = configuration(t, "v1", entries...)
 	p.csv, p.tokens = liveTokenFile(t)
-	p.certs = certMaker{t, time.Now().Truncate(time.Second)}.certificates()
+	m := certMaker{t, time.Now().Truncate(time.Second)}
+	p.certs = m.certificates()
 	// Another file of CAs is another server; and Go must be able to sign.
 	p.certs.rows = slices.DeleteFunc(p.certs.rows, func(r certRow) bool { return r.cas != nil || r.holder.key == nil })
+	cas, requests := m.requestRows()
+	p.certs.cas, p.requests = append(p.certs.cas, cas...), requests
+	p.csv = append(p.csv, robotRow...)
 	return p
 }
 
@@ -143,7 +151,9 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {name: oracle-anonymous}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:basic-user}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: system:unauthenticated}]
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: system:unauthenticated}
+- {apiGroup: rbac.authorization.k8s.io, kind: User, name: system:anonymous}
 `)
 }
 

@@ -50,16 +50,19 @@ func (p livePeer) newClient(h *holder) *http.Client {
 
 // bearer asks with a token.
 func bearer(t *testing.T, token string) func(livePeer) (liveAnswer, error) {
-	return func(p livePeer) (liveAnswer, error) { return p.whoAmI(t.Context(), p.client, "Bearer "+token) }
+	return credentials(t, nil, "Bearer "+token)
 }
 
-// certified asks with a certificate. A handshake that the server breaks off is
-// an answer.
-func certified(t *testing.T, h *holder) func(livePeer) (liveAnswer, error) {
+// credentials asks with a certificate, or none, and Authorization headers. A
+// handshake that the server breaks off is an answer.
+func credentials(t *testing.T, h *holder, authorization ...string) func(livePeer) (liveAnswer, error) {
 	return func(p livePeer) (liveAnswer, error) {
-		client := p.newClient(h)
-		defer client.CloseIdleConnections()
-		a, err := p.whoAmI(t.Context(), client, "")
+		client := p.client
+		if h != nil {
+			client = p.newClient(h)
+			defer client.CloseIdleConnections()
+		}
+		a, err := p.whoAmI(t.Context(), client, authorization)
 		if alert, ok := errors.AsType[tls.AlertError](err); ok {
 			return liveAnswer{answer: answer{err: alert}, own: true}, nil
 		}
@@ -71,15 +74,15 @@ func certified(t *testing.T, h *holder) func(livePeer) (liveAnswer, error) {
 }
 
 // whoAmI asks for a SelfSubjectReview.
-func (p livePeer) whoAmI(ctx context.Context, client *http.Client, authorization string) (liveAnswer, error) {
+func (p livePeer) whoAmI(ctx context.Context, client *http.Client, authorization []string) (liveAnswer, error) {
 	const review = `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/apis/authentication.k8s.io/v1/selfsubjectreviews", strings.NewReader(review))
 	if err != nil {
 		return liveAnswer{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	if authorization != "" {
-		req.Header.Set("Authorization", authorization)
+	if len(authorization) > 0 {
+		req.Header["Authorization"] = authorization
 	}
 	resp, err := client.Do(req)
 	if err != nil {

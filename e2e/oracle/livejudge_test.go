@@ -195,7 +195,7 @@ func (p livePair) judgeCSV(t *testing.T, r csvRow) {
 }
 
 func (p livePair) judgeCert(t *testing.T, r certRow) {
-	p.judge(t, r.verdict, certified(t, r.holder), func(got answer) string {
+	p.judge(t, r.verdict, credentials(t, r.holder), func(got answer) string {
 		if r.refused != "" && got.user == nil {
 			return ""
 		}
