@@ -36,6 +36,7 @@ func (m certMaker) subjectRows(r roots) []certRow {
 		{is: "group with an equals sign and a plus", holder: made(cn("a"), org("x=y+z")), user: a("x=y+z")},
 		{is: "group of the name", holder: made(cn("a"), org("a")), user: a("a")},
 		{is: "group system:authenticated", holder: made(cn("a"), org("system:authenticated")), user: a("system:authenticated")},
+		{is: "group system:authenticated before another", holder: made(cn("a"), org("system:authenticated"), org("g")), user: a("system:authenticated", "g")},
 		{is: "several common names", holder: made(cn("Users"), cn("a")), user: a()},
 		{is: "several values in one RDN", holder: made(rdn{attribute(oidCN, "a"), attribute(oidO, "g"), attribute(oidO, "h")}), user: a("g", "h")},
 		{is: "two names in one RDN", holder: made(rdn{attribute(oidCN, "b"), attribute(oidCN, "a")}), user: auth.User{Name: "b"}},

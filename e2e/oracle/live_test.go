@@ -61,8 +61,10 @@ func TestRunningAPIServer(t *testing.T) {
 // plan chooses what of the corpus the running servers are asked.
 func (w *world) plan(t *testing.T) livePlan {
 	t.Helper()
-	p := livePlan{groups: w.liveGroups(t, w.startLiveIssuers(t))}
+	issuers := w.startLiveIssuers(t)
+	p := livePlan{groups: w.liveGroups(t, issuers)}
 	p.groups = slices.DeleteFunc(p.groups, func(g group) bool { return !g.accepts() })
+	p.groups = w.withDrawn(t, issuers, p.groups)
 	var entries []any
 	for _, g := range p.groups {
 		entries = append(entries, g.entry(w))

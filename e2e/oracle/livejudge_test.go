@@ -32,6 +32,9 @@ func (p livePair) judge(t *testing.T, v verdict, ask func(livePeer) (liveAnswer,
 		t.Errorf("the row is wrong about the running kube-apiserver: %s; it is %s", fault, want)
 	}
 	same := sameAnswer(want.answer, got.answer)
+	if v.Differs == "" && movedAuthenticated(want.answer, got.answer) {
+		v.Differs = authenticatedLast
+	}
 	count.add(func() {
 		count.live++
 		if same {
@@ -53,20 +56,44 @@ func (p livePair) judge(t *testing.T, v verdict, ask func(livePeer) (liveAnswer,
 // documented reports whether a difference can be the named one: gatehouse
 // refuses by itself, or leaves out the empty group of an empty column.
 func documented(topic string, want answer, got liveAnswer) bool {
-	if topic == emptyColumn {
+	switch topic {
+	case authenticatedLast:
+		return movedAuthenticated(want, got.answer)
+	case emptyColumn:
 		return got.user != nil && want.user.Name == got.user.Name && slices.Equal(slices.DeleteFunc(slices.Clone(want.user.Groups), func(g string) bool { return g == "" }), got.user.Groups)
 	}
 	return got.user == nil && got.own && (got.code == http.StatusUnauthorized || got.code == http.StatusForbidden)
 }
 
+const authenticatedLast = "`system:authenticated` among the groups of a credential"
+
+// movedAuthenticated reports whether two users differ in the place alone where
+// the group system:authenticated stands.
+func movedAuthenticated(want, got answer) bool {
+	if want.user == nil || got.user == nil || sameAnswer(want, got) {
+		return false
+	}
+	before, after := want.user.Groups, got.user.Groups
+	if !slices.Contains(before, auth.AuthenticatedGroup) || len(after) == 0 || after[len(after)-1] != auth.AuthenticatedGroup {
+		return false
+	}
+	return sameAnswer(want.withoutAuthenticated(), got.withoutAuthenticated())
+}
+
+// others returns the groups that the API server does not give to everybody.
+func others(groups []string) []string {
+	return slices.DeleteFunc(slices.Clone(groups), func(g string) bool { return g == auth.AuthenticatedGroup })
+}
+
 // withoutAuthenticated takes away the group that the API server adds to
-// everybody: the libraries, which the corpus speaks of, do not add it.
+// everybody: the libraries, which the corpus speaks of, do not add it. Where it
+// stands is compared between the two servers.
 func (a answer) withoutAuthenticated() answer {
-	if a.user == nil || len(a.user.Groups) == 0 || a.user.Groups[len(a.user.Groups)-1] != auth.AuthenticatedGroup {
+	if a.user == nil {
 		return a
 	}
 	u := *a.user
-	u.Groups = u.Groups[:len(u.Groups)-1]
+	u.Groups = others(u.Groups)
 	return answer{user: normal(u)}
 }
 
@@ -85,16 +112,12 @@ func (p livePair) judgeGroup(t *testing.T, w *world, g group) {
 	}
 }
 
-// unworded is fault for an answer that does not say why.
+// unworded is fault for an answer that does not say why, nor tell which groups
+// the API server added.
 func (r row) unworded(got answer) string {
 	r.Because = ""
-	if slices.Contains(r.Groups, auth.AuthenticatedGroup) {
-		r.Groups = slices.DeleteFunc(slices.Clone(r.Groups), func(g string) bool { return g == auth.AuthenticatedGroup })
-		if got.user != nil {
-			u := *got.user
-			u.Groups = slices.DeleteFunc(slices.Clone(u.Groups), func(g string) bool { return g == auth.AuthenticatedGroup })
-			got.user = &u
-		}
+	if r.Groups != nil {
+		r.Groups = others(r.Groups)
 	}
 	return r.fault(got)
 }
@@ -199,7 +222,7 @@ func (p livePair) judgeCert(t *testing.T, r certRow) {
 		if r.refused != "" && got.user == nil {
 			return ""
 		}
-		r.user.Groups = slices.DeleteFunc(slices.Clone(r.user.Groups), func(g string) bool { return g == auth.AuthenticatedGroup })
+		r.user.Groups = others(r.user.Groups)
 		return r.fault(got)
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -91,11 +90,16 @@ func withoutEmptyColumn(users map[string]*tokenUser) map[string]*tokenUser {
 
 func referenceTokenFile(t *testing.T, f tokenFile) (map[string]*tokenUser, error) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "tokens.csv")
-	if err := os.WriteFile(path, []byte(f.File), 0o600); err != nil {
+	file, err := os.CreateTemp("", "oracle-*.csv") // of the test, 10,000 would be removed at its end
+	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := kubetokenfile.NewCSV(path)
+	defer os.Remove(file.Name())
+	defer file.Close()
+	if _, err := file.WriteString(f.File); err != nil {
+		t.Fatal(err)
+	}
+	table, err := kubetokenfile.NewCSV(file.Name())
 	if err != nil {
 		return nil, err
 	}
