@@ -53,7 +53,7 @@ e2e: tools ## the demo, kubectl through gatehouse to a real kube-apiserver, and 
 .PHONY: oracle
 FOR  ?= 5m
 SEED ?= 1
-oracle: ## generated configurations, claims and certificates, FOR so long each, from SEED on
+oracle: ## for FOR, from SEED on: generated configurations, claims, certificates, headers
 	cd e2e && $(GO) test -count=1 -timeout 24h -v ./oracle -run TestGenerated -oracle.for $(FOR) -oracle.seed $(SEED)
 
 .PHONY: fuzz

@@ -34,9 +34,11 @@ func TestGenerated(t *testing.T) {
 	forSeeds(t, func(seed uint64) { w.judgeGenerated(t, seed) })
 }
 
-// forSeeds judges one seed after the other, until the time is up or one failed.
+// forSeeds judges one seed after the other, until the time is up or one failed,
+// beside the other generators.
 func forSeeds(t *testing.T, judge func(seed uint64)) {
 	t.Helper()
+	t.Parallel()
 	seed := *generateSeed
 	for end := time.Now().Add(*generateFor); time.Now().Before(end) && !t.Failed(); seed++ {
 		judge(seed)
