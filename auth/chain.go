@@ -47,3 +47,27 @@ func (as ranked) Authenticate(r *http.Request) (*Identity, error) {
 	}
 	return winner, nil
 }
+
+// Checked returns an [Authenticator] that asks next, and refuses whom one of
+// checks gives an error for.
+func Checked(next Authenticator, checks ...func(*Identity) error) Authenticator {
+	return checked{next, checks}
+}
+
+type checked struct {
+	next   Authenticator
+	checks []func(*Identity) error
+}
+
+func (c checked) Authenticate(r *http.Request) (*Identity, error) {
+	id, err := c.next.Authenticate(r)
+	if err != nil || id == nil {
+		return id, err
+	}
+	for _, check := range c.checks {
+		if err := check(id); err != nil {
+			return nil, err
+		}
+	}
+	return id, nil
+}

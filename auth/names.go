@@ -37,7 +37,8 @@ type NamePolicy struct {
 //     another user than the one that was checked.
 //   - ReservedName: a user or group that begins with "system:" or "kubeadm:"
 //     and is not allowed by name. The group system:authenticated passes: the
-//     API server adds it anyway.
+//     API server adds it anyway. So do the names of a ServiceAccount and of
+//     anonymous, in identities of these kinds.
 //   - IdentityTooLarge: more than MaxIdentityBytes.
 //
 // Nothing is repaired.
@@ -45,14 +46,12 @@ func (p NamePolicy) Check(kind Kind, u *User) error {
 	if fault := wireFault(u); fault != "" {
 		return Refuse(kind, BadName, fault)
 	}
-	if kind == KindAnonymous && u.Name == AnonymousUser && slices.Equal(u.Groups, []string{UnauthenticatedGroup}) {
-		return nil // reserved names, given by us and not by a credential
-	}
-	if p.reserved(u.Name) {
+	own := ownReserved(kind, u)
+	if p.reserved(u.Name) && !slices.Contains(own, u.Name) {
 		return Refuse(kind, ReservedName, fmt.Sprintf("the user name %q is reserved", u.Name))
 	}
 	for _, group := range u.Groups {
-		if group != AuthenticatedGroup && p.reserved(group) {
+		if group != AuthenticatedGroup && p.reserved(group) && !slices.Contains(own, group) {
 			return Refuse(kind, ReservedName, fmt.Sprintf("the group %q is reserved", group))
 		}
 	}

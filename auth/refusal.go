@@ -79,6 +79,12 @@ type Refusal struct {
 	Detail string
 }
 
+// NoVerdict reports whether r says nothing about the credential: it could not be
+// judged, and may be good.
+func (r *Refusal) NoVerdict() bool {
+	return r.Reason == IssuerUnavailable || r.Reason == InternalAuthFailed
+}
+
 // Refuse makes a [*Refusal].
 func Refuse(kind Kind, reason Reason, detail string) *Refusal {
 	return &Refusal{Reason: reason, Kind: kind, Detail: detail}

@@ -1,14 +1,12 @@
 package e2e_test
 
 import (
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 
-	"github.com/kube-gatehouse/gatehouse/e2e/certified"
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
 )
 
@@ -91,38 +89,5 @@ func checkUser(t *testing.T, name string, got, want authenticationv1.UserInfo) {
 	}
 	if !same {
 		t.Errorf("%s:\n got %+v\nwant %+v", name, got, want)
-	}
-}
-
-// testCertifiedIssuer: an ID token of a provider that others wrote and the
-// OpenID Foundation certified is accepted, with its e-mail address and groups.
-func (w world) testCertifiedIssuer(t *testing.T) {
-	provider, err := certified.Start(t.Context(), t.TempDir(), map[string]certified.Account{
-		"erin": {Email: "erin@example.com", Groups: []string{"developers"}},
-	}, t.Output())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer provider.Stop()
-	g := w.start(t, map[string]string{
-		"GATEHOUSE_OIDC_ISSUER_URL": provider.URL,
-		"GATEHOUSE_OIDC_CLIENT_ID":  certified.ClientID,
-		"GATEHOUSE_OIDC_CA_FILE":    provider.CAFile,
-	})
-	token, err := provider.SignIn(t.Context(), "erin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, reloadLimit, func() error { // discovery is in the background
-		_, err := g.kubectl(t, token).Must(t.Context(), "", "get", "deployments", "-n", "dev")
-		return err
-	})
-	got, _ := g.whoAmI(t, token)
-	if got.Username != "erin@example.com" || !slices.Contains(got.Groups, "oidc:developers") {
-		t.Errorf("got %+v", got)
-	}
-	ours := g.get(t, "/api", w.Issuer.Token(stage.Person("alice", "developers")))
-	if ours.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a token of an issuer that is not configured: got %s", ours.Status)
 	}
 }

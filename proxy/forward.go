@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
@@ -23,12 +24,10 @@ import (
 // back. Nothing in it decides anything about the caller. body is the whole of
 // the request's, or nil if that is to be streamed.
 func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, header http.Header, body []byte) {
-	transport := target.Requests
-	if header["Upgrade"] != nil {
-		transport = target.Upgrades
-	}
+	r, done := p.begin(x, r)
+	defer done()
 	reverse := httputil.ReverseProxy{
-		Transport:  transport,
+		Transport:  transport(target, x.token != "", header["Upgrade"] != nil),
 		BufferPool: &p.buffers,
 		ErrorLog:   slog.NewLogLogger(p.cfg.Log.Handler(), slog.LevelDebug),
 		Rewrite: func(pr *httputil.ProxyRequest) {
@@ -45,13 +44,13 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 		},
 		ModifyResponse: func(resp *http.Response) error {
 			x.answered = p.cfg.Now()
-			if err := checkResponse(resp, header.Get("Upgrade")); err != nil {
+			if err := checkResponse(resp, header.Get("Upgrade"), x.token != ""); err != nil {
 				return err
 			}
 			cleanResponse(resp.Header)
 			x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
 			if x.kind.watch {
-				resp.Body = endWith(p.drain, resp.Body)
+				resp.Body = endable(r.Context(), resp.Body)
 			}
 			if resp.StatusCode == http.StatusSwitchingProtocols {
 				x.writer.status = resp.StatusCode // the connection is taken over, and writes it itself
@@ -68,6 +67,21 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 	}
 	x.forwarded = p.cfg.Now()
 	reverse.ServeHTTP(&x.writer, r)
+}
+
+// transport returns the connections to send a request by. A caller's own token
+// goes over connections that carry nothing of gatehouse's.
+func transport(target *upstream.Target, passedThrough, upgrade bool) http.RoundTripper {
+	switch {
+	case passedThrough && upgrade:
+		return target.Callers.Upgrades
+	case passedThrough:
+		return target.Callers.Requests
+	case upgrade:
+		return target.Upgrades
+	default:
+		return target.Requests
+	}
 }
 
 // maxSmallBody is the largest body that is read before the request is
@@ -109,15 +123,19 @@ func outgoingURL(in, target *url.URL) *url.URL {
 
 var (
 	errOwnCredential = errors.New("the API server answered 401: it does not accept gatehouse's own credential")
+	errCallersToken  = errors.New("the API server answered 401: it does not accept the caller's own token")
 	errUnaskedSwitch = errors.New("the API server switched to a protocol that was not asked for")
 	errRedirected    = errors.New("the API server answered an upgrade with a redirect")
 )
 
 // checkResponse refuses answers that would tell the caller something untrue, or
 // open a raw connection that nobody asked for. protocol is the one that was
-// asked for, or empty.
-func checkResponse(resp *http.Response, protocol string) error {
+// asked for, or empty; passedThrough says that the request carried the caller's
+// own token.
+func checkResponse(resp *http.Response, protocol string, passedThrough bool) error {
 	switch {
+	case resp.StatusCode == http.StatusUnauthorized && passedThrough:
+		return errCallersToken
 	case resp.StatusCode == http.StatusUnauthorized:
 		return errOwnCredential
 	case resp.StatusCode == http.StatusSwitchingProtocols && (protocol == "" || !strings.EqualFold(resp.Header.Get("Upgrade"), protocol)):
@@ -143,8 +161,17 @@ func cleanResponse(h http.Header) {
 
 // upstreamFailed answers a request for which no answer came.
 func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
+	if errors.Is(err, errCallersToken) {
+		p.cfg.OnRefusedToken(x.token)
+		p.refuse(x, r, auth.Refuse(x.identity.Kind, auth.UnknownToken, "the API server does not accept the token any more"))
+		return
+	}
 	if r.Context().Err() != nil {
-		if p.drain.Err() != nil {
+		if cause, ok := errors.AsType[*ended](context.Cause(r.Context())); ok {
+			p.answerEnded(x, r, cause)
+			return
+		}
+		if p.streams.isDraining() {
 			p.answer(x, r, cutOff.repeatable(r)) // by us; if the caller left, it does no harm
 			return
 		}
@@ -164,6 +191,18 @@ func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 		a = a.repeatable(r)
 	}
 	p.answer(x, r, a)
+}
+
+// answerEnded answers a request that gatehouse ended before an answer came.
+func (p *Proxy) answerEnded(x *exchange, r *http.Request, cause *ended) {
+	switch {
+	case cause.refusal != nil:
+		p.refuse(x, r, cause.refusal)
+	case cause == endedByChange:
+		p.answer(x, r, identityChanged.repeatable(r))
+	default:
+		p.answer(x, r, cutOff.repeatable(r))
+	}
 }
 
 // statusClientGone is what logs and metrics show for a caller who left.
@@ -186,46 +225,6 @@ func upstreamAnswer(err error) answer {
 	default:
 		return upstreamBroken
 	}
-}
-
-// endableBody is a response body that ends, as if the API server had ended it,
-// when ctx does.
-type endableBody struct {
-	io.ReadCloser
-	ended atomic.Bool
-	stop  func() bool
-}
-
-// endWith returns body, ending with ctx. A connection that can be written to,
-// as a watch over WebSocket has it, stays one.
-func endWith(ctx context.Context, body io.ReadCloser) io.ReadCloser {
-	b := &endableBody{ReadCloser: body}
-	b.stop = context.AfterFunc(ctx, func() {
-		b.ended.Store(true)
-		// Wakes the read that waits for the next event; what it makes of that
-		// is an end of file.
-		_ = b.ReadCloser.Close()
-	})
-	if w, ok := body.(io.Writer); ok {
-		return struct {
-			*endableBody
-			io.Writer
-		}{b, w}
-	}
-	return b
-}
-
-func (b *endableBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && b.ended.Load() {
-		err = io.EOF
-	}
-	return n, err
-}
-
-func (b *endableBody) Close() error {
-	b.stop()
-	return b.ReadCloser.Close()
 }
 
 // watchedBody is a request body that remembers whether it could be read.

@@ -63,6 +63,8 @@ type gate struct {
 	target  upstream.Live
 	metrics *prometheus.Registry
 	log     *safeBuffer
+
+	forgotten []string // tokens that the API server refused
 }
 
 // newGate starts a proxy in front of handler. protocol is that of the upstream:
@@ -75,6 +77,17 @@ func newGate(t *testing.T, protocol int, handler http.HandlerFunc) *gate {
 // newGateAt is newGate with an upstream whose URL has a path.
 func newGateAt(t *testing.T, protocol int, path string, handler http.HandlerFunc) *gate {
 	t.Helper()
+	return startGate(t, protocol, path, auth.Bearer(users{}), handler)
+}
+
+// newGateFor is newGate with an authenticator of the test's own.
+func newGateFor(t *testing.T, protocol int, authenticator auth.Authenticator, handler http.HandlerFunc) *gate {
+	t.Helper()
+	return startGate(t, protocol, "", authenticator, handler)
+}
+
+func startGate(t *testing.T, protocol int, path string, authenticator auth.Authenticator, handler http.HandlerFunc) *gate {
+	t.Helper()
 	g := &gate{t: t, metrics: prometheus.NewRegistry(), log: &safeBuffer{}}
 	g.back = httptest.NewUnstartedServer(handler)
 	g.back.EnableHTTP2 = protocol == 2
@@ -84,10 +97,11 @@ func newGateAt(t *testing.T, protocol int, path string, handler http.HandlerFunc
 	g.connect(kubeconfig(t, g.back.URL+path, g.back.Certificate().Raw))
 	var err error
 	g.proxy, err = proxy.New(proxy.Config{
-		Target:        g.target.Target,
-		Authenticator: auth.Bearer(users{}),
-		Metrics:       g.metrics,
-		Log:           slog.New(slog.NewJSONHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Target:         g.target.Target,
+		Authenticator:  authenticator,
+		OnRefusedToken: func(token string) { g.forgotten = append(g.forgotten, token) },
+		Metrics:        g.metrics,
+		Log:            slog.New(slog.NewJSONHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatal(err)

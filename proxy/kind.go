@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -15,7 +16,13 @@ type requestKind struct {
 	info  *request.RequestInfo // nil if the path makes no sense to the API server
 	verb  string               // one of verbs
 	watch bool
+	// stream says that the request may well go on without an end: the long
+	// running ones of kube-apiserver (v1.37, pkg/server/config.go).
+	stream bool
 }
+
+// streaming are the subresources of such requests.
+var streaming = [...]string{"attach", "exec", "log", "portforward", "proxy"}
 
 // verbs is the closed set of the metric label.
 var verbs = [...]string{
@@ -56,6 +63,7 @@ func (k requestKinds) of(r *http.Request) requestKind {
 		kind.verb = info.Verb
 	}
 	kind.watch = info.Verb == "watch"
+	kind.stream = kind.watch || kind.verb == "connect" || slices.Contains(streaming[:], info.Subresource)
 	return kind
 }
 

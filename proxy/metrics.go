@@ -18,6 +18,7 @@ type metrics struct {
 	upstreamFirst  *prometheus.HistogramVec
 	upstreamErrors *prometheus.CounterVec
 	flying         *prometheus.GaugeVec
+	ended          *prometheus.CounterVec
 }
 
 // accepted is the result of an authentication that named somebody.
@@ -51,12 +52,16 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "gatehouse_requests_in_flight",
 			Help: "Requests under way, by kind: watch, connect (upgraded connections) or request.",
 		}, []string{"kind"}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_streams_ended_total",
+			Help: "Requests under way that gatehouse ended, by why: shutdown, identity_changed, or the reason for which their credential is refused now.",
+		}, []string{"reason"}),
 	}
 	m.preset()
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.attempts, m.ownDuration, m.upstreamFirst, m.upstreamErrors, m.flying} {
+	for _, c := range []prometheus.Collector{m.requests, m.attempts, m.ownDuration, m.upstreamFirst, m.upstreamErrors, m.flying, m.ended} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -71,6 +76,9 @@ func (m *metrics) preset() {
 	}
 	for _, reason := range []string{"unreachable", "own_credential", "certificate", "timeout", "broken"} {
 		m.upstreamErrors.WithLabelValues(reason)
+	}
+	for _, reason := range []string{endedByDrain.label, endedByChange.label, string(auth.Expired), string(auth.Revoked)} {
+		m.ended.WithLabelValues(reason)
 	}
 	for _, kind := range auth.Kinds() {
 		if kind != auth.KindNone && kind != auth.KindUnknown {
@@ -118,6 +126,9 @@ func (m *metrics) observe(x *exchange, end time.Time) {
 	}
 	m.requests.WithLabelValues(x.kind.verb, codeLabel(x.writer.status), answeredBy).Inc()
 	m.ownDuration.Observe(x.ownEnd(end).Sub(x.start).Seconds())
+	if x.ended != nil {
+		m.ended.WithLabelValues(x.ended.label).Inc()
+	}
 	if !x.answered.IsZero() {
 		m.upstreamFirst.WithLabelValues(x.kind.verb).Observe(x.answered.Sub(x.forwarded).Seconds())
 	}

@@ -26,8 +26,10 @@ type exchange struct {
 	refusal     *auth.Refusal  // why not
 	body        *watchedBody   // the request's; nil if it has none
 	upstreamErr error
-	own         bool // the answer is gatehouse's own
-	aborted     bool // the answer was cut off
+	own         bool   // the answer is gatehouse's own
+	aborted     bool   // the answer was cut off
+	ended       *ended // why gatehouse ended it; nil if it did not
+	token       string // the caller's own, if it is passed on
 }
 
 // recorder notes what is answered. Flush and deadlines reach the real writer by
@@ -105,6 +107,9 @@ func (p *Proxy) observe(x *exchange, r *http.Request) {
 	)
 	if !x.answered.IsZero() {
 		attrs = append(attrs, slog.Float64("upstream_ms", milliseconds(x.forwarded, x.answered)))
+	}
+	if x.ended != nil {
+		attrs = append(attrs, slog.String("ended", x.ended.label))
 	}
 	if x.aborted {
 		attrs = append(attrs, slog.Bool("aborted", true))

@@ -10,6 +10,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -32,6 +33,9 @@ type Config struct {
 	Authenticator auth.Authenticator
 	// Names says which identities may be forwarded. Default: no reserved name.
 	Names auth.NamePolicy
+	// OnRefusedToken hears of a token that the API server refused when it was
+	// passed on. Default: nobody does.
+	OnRefusedToken func(token string)
 	// Metrics gets the proxy's metrics. Default: nobody does.
 	Metrics prometheus.Registerer
 	// Log gets one line for each request. Default: discarded.
@@ -47,9 +51,8 @@ type Proxy struct {
 	kinds   requestKinds
 	buffers bufferPool
 
-	drain context.Context // ends when watches are to end
-	stop  context.CancelFunc
-	wait  sync.WaitGroup
+	streams streams
+	wait    sync.WaitGroup
 }
 
 // New returns a Proxy. The error says what is missing in cfg, or that its
@@ -64,19 +67,20 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.OnRefusedToken == nil {
+		cfg.OnRefusedToken = func(string) {}
+	}
 	m, err := newMetrics(cfg.Metrics)
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{cfg: cfg, metrics: m, kinds: newRequestKinds()}
-	p.drain, p.stop = context.WithCancel(context.Background())
-	return p, nil
+	return &Proxy{cfg: cfg, metrics: m, kinds: newRequestKinds(), streams: newStreams()}, nil
 }
 
 // EndWatches ends the watches under way, as the API server would, and refuses
 // new ones, so that clients begin them again at another replica. Other requests
 // go on.
-func (p *Proxy) EndWatches() { p.stop() }
+func (p *Proxy) EndWatches() { p.streams.endWatches() }
 
 // Wait returns when no request is under way, upgraded connections included, or
 // when ctx ends. It may be called once no new request can come.
@@ -133,7 +137,7 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, noImpersonate)
 		return
 	}
-	if x.kind.watch && p.drain.Err() != nil {
+	if x.kind.watch && p.streams.isDraining() {
 		p.answer(x, r, draining)
 		return
 	}
@@ -142,10 +146,7 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, badTarget)
 		return
 	}
-	header, err := impersonate.Header(impersonate.Request{
-		In: r.Header, Upgrade: protocol, User: &identity.User,
-		Authorization: target.Authorization(), AuditID: x.id, ClientAddress: x.client,
-	})
+	header, err := p.outgoingHeader(x, r, target, protocol)
 	if err != nil {
 		p.cfg.Log.Error("request not forwarded", "audit_id", x.id, "error", err)
 		p.answer(x, r, internalError)
@@ -159,9 +160,37 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 	p.forward(x, r, target, header, body)
 }
 
-// authenticate returns whom the request's credential names. No identity leaves
-// it that the name policy has not passed.
+// outgoingHeader returns the whole header to send. A ServiceAccount's own token
+// is passed on; everybody else is impersonated.
+func (p *Proxy) outgoingHeader(x *exchange, r *http.Request, target *upstream.Target, protocol string) (http.Header, error) {
+	request := impersonate.Request{
+		In: r.Header, Upgrade: protocol, User: &x.identity.User,
+		Authorization: target.Authorization(), AuditID: x.id, ClientAddress: x.client,
+	}
+	if x.identity.Kind != auth.KindServiceAccount {
+		return impersonate.Header(request)
+	}
+	token, err := auth.BearerToken(r.Header)
+	if err != nil {
+		return nil, fmt.Errorf("the token to pass on: %w", err)
+	}
+	x.token = token
+	return impersonate.Passed(request, token)
+}
+
+// authenticate returns whom the request's credential names.
 func (p *Proxy) authenticate(r *http.Request) (*auth.Identity, error) {
+	identity, err := p.judge(r)
+	if err != nil {
+		return nil, err
+	}
+	p.metrics.authenticated(identity.Kind)
+	return identity, nil
+}
+
+// judge is authenticate without a trace. No identity leaves it that the name
+// policy has not passed.
+func (p *Proxy) judge(r *http.Request) (*auth.Identity, error) {
 	identity, err := p.cfg.Authenticator.Authenticate(r)
 	if errors.Is(err, auth.ErrNotMine) {
 		return nil, auth.Refuse(auth.KindNone, auth.NoCredential, "the request carries no credential")
@@ -175,15 +204,23 @@ func (p *Proxy) authenticate(r *http.Request) (*auth.Identity, error) {
 	if err := p.cfg.Names.Check(identity.Kind, &identity.User); err != nil {
 		return nil, err
 	}
-	p.metrics.authenticated(identity.Kind)
 	return identity, nil
 }
 
-func (p *Proxy) refuse(x *exchange, r *http.Request, err error) {
-	refusal, ok := errors.AsType[*auth.Refusal](err)
-	if !ok {
-		refusal = auth.Refuse(auth.KindUnknown, auth.InternalAuthFailed, err.Error())
+// refusalOf returns the refusal that err is, or that of an authenticator that
+// failed; nil for nil.
+func refusalOf(err error) *auth.Refusal {
+	if err == nil {
+		return nil
 	}
+	if refusal, ok := errors.AsType[*auth.Refusal](err); ok {
+		return refusal
+	}
+	return auth.Refuse(auth.KindUnknown, auth.InternalAuthFailed, err.Error())
+}
+
+func (p *Proxy) refuse(x *exchange, r *http.Request, err error) {
+	refusal := refusalOf(err)
 	p.metrics.refused(refusal)
 	x.refusal = refusal
 	p.answer(x, r, refusalAnswer(refusal, p.cfg.Now()))

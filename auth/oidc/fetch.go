@@ -68,12 +68,13 @@ func origin(u *url.URL) string {
 }
 
 // getJSON reads one bounded JSON document into v. Errors do not quote the body.
+// It asks for no media type: kube-apiserver, as an issuer, answers 406 to who
+// does not name application/jwk-set+json, and others answer so to who does.
 func getJSON(ctx context.Context, client *http.Client, from string, v any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Accept", "application/json")
 	resp, err := client.Do(req)
 	if err != nil {
 		return err

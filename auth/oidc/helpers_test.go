@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,18 +35,20 @@ func (c *clock) Advance(d time.Duration) {
 
 // world is an issuer that runs, and gatehouse's view of it.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	ca      *authtest.CA
 	real    *authtest.Issuer
 	view    *oidc.Issuer
 	issuers *oidc.Issuers
 	clock   *clock
 	fetched chan bool // result of each fetch
+	hits    *atomic.Int64
+	misses  *atomic.Int64
 }
 
 // newWorld starts an issuer and waits until its keys are known. change edits
 // the configuration first.
-func newWorld(t *testing.T, change func(*oidc.Config, *authtest.Issuer)) *world {
+func newWorld(t testing.TB, change func(*oidc.Config, *authtest.Issuer)) *world {
 	t.Helper()
 	w := startWorld(t, change)
 	select {
@@ -57,7 +60,7 @@ func newWorld(t *testing.T, change func(*oidc.Config, *authtest.Issuer)) *world 
 }
 
 // startWorld does not wait.
-func startWorld(t *testing.T, change func(*oidc.Config, *authtest.Issuer)) *world {
+func startWorld(t testing.TB, change func(*oidc.Config, *authtest.Issuer)) *world {
 	t.Helper()
 	ca, err := authtest.NewCA("test CA")
 	if err != nil {
@@ -68,10 +71,17 @@ func startWorld(t *testing.T, change func(*oidc.Config, *authtest.Issuer)) *worl
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { real.Close() })
-	w := &world{t: t, ca: ca, real: real, clock: newClock(), fetched: make(chan bool, 1000)}
+	w := &world{t: t, ca: ca, real: real, clock: newClock(), fetched: make(chan bool, 1000), hits: new(atomic.Int64), misses: new(atomic.Int64)}
 	cfg := oidc.Config{
 		URL: real.URL, Audiences: []string{authtest.Audience}, Roots: ca.Pool(), Now: w.clock.Now,
 		OnFetch: func(ok bool) { w.fetched <- ok },
+		OnLookup: func(hit bool) {
+			if hit {
+				w.hits.Add(1)
+			} else {
+				w.misses.Add(1)
+			}
+		},
 	}
 	if change != nil {
 		change(&cfg, real)
@@ -135,7 +145,7 @@ func (w *world) nextFetch() bool {
 	}
 }
 
-func newKey(t *testing.T, id string) *authtest.Key {
+func newKey(t testing.TB, id string) *authtest.Key {
 	t.Helper()
 	return newKeyOf(t, id, "RS256")
 }

@@ -2,9 +2,11 @@ package oidc
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +46,9 @@ type keyRing struct {
 type keySnapshot struct {
 	keys    []jose.JSONWebKey
 	fetched time.Time
+	// generation counts the changes of keys, from 1 on. Most fetches bring the
+	// same again.
+	generation uint64
 }
 
 type flight struct {
@@ -91,6 +96,16 @@ func (k *keyRing) keys() ([]jose.JSONWebKey, *keySnapshot) {
 		return nil, snapshot
 	}
 	return snapshot.keys, snapshot
+}
+
+// generation returns that of the present keys, 0 while none may be used. While it
+// stays the same, so does the verdict on each signature.
+func (k *keyRing) generation() uint64 {
+	keys, snapshot := k.keys()
+	if len(keys) == 0 {
+		return 0
+	}
+	return snapshot.generation
 }
 
 // demand asks the issuer again because the snapshot seen verifies no token. It
@@ -153,7 +168,7 @@ func (k *keyRing) fly(ctx context.Context, f *flight, rediscover bool) {
 	defer cancel()
 	keys, err := k.fetchSafely(ctx, rediscover)
 	if keys != nil {
-		k.current.Store(&keySnapshot{keys: keys, fetched: k.now()})
+		k.current.Store(k.current.Load().next(keys, k.now()))
 	}
 	if len(keys) > 0 {
 		k.first.Do(func() { close(k.ready) })
@@ -163,6 +178,42 @@ func (k *keyRing) fly(ctx context.Context, f *flight, rediscover bool) {
 	k.mu.Unlock()
 	k.onFetch(err == nil)
 	close(f.done)
+}
+
+// next returns the snapshot that follows s, which may be nil.
+func (s *keySnapshot) next(keys []jose.JSONWebKey, now time.Time) *keySnapshot {
+	next := &keySnapshot{keys: keys, fetched: now, generation: 1}
+	if s != nil {
+		next.generation = s.generation
+		if !sameKeys(s.keys, keys) {
+			next.generation++
+		}
+	}
+	return next
+}
+
+// sameKeys reports whether a and b hold the same keys. Some issuers publish them
+// in another order each time. How often one is there counts: a token without
+// `kid` needs a single one.
+func sameKeys(a, b []jose.JSONWebKey) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	left := slices.Clone(b)
+	for _, key := range a {
+		i := slices.IndexFunc(left, func(other jose.JSONWebKey) bool { return sameKey(&key, &other) })
+		if i < 0 {
+			return false
+		}
+		left = slices.Delete(left, i, i+1)
+	}
+	return true
+}
+
+// sameKey compares what decides which signatures a key verifies.
+func sameKey(a, b *jose.JSONWebKey) bool {
+	public, ok := a.Key.(interface{ Equal(x crypto.PublicKey) bool })
+	return ok && a.KeyID == b.KeyID && a.Algorithm == b.Algorithm && public.Equal(b.Key)
 }
 
 // fetchSafely keeps whatever an issuer may send from ending the process.

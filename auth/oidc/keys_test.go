@@ -1,6 +1,7 @@
 package oidc_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"sync"
@@ -33,6 +34,23 @@ func TestReplacedKeyWorksAtOnce(t *testing.T) {
 		w.real.Publish(newKey(t, id))
 		w.want(w.real.Token(nil), "")
 	}
+}
+
+// Promise: an issuer that serves its keys as one media type alone, as
+// kube-apiserver does for ServiceAccount tokens, is understood.
+func TestOneMediaType(t *testing.T) {
+	w := newWorld(t, func(_ *oidc.Config, real *authtest.Issuer) {
+		real.ServeKeySet(func(rw http.ResponseWriter, r *http.Request) {
+			const only = "application/jwk-set+json"
+			if accept := r.Header.Get("Accept"); accept != "" && accept != only && accept != "*/*" {
+				rw.WriteHeader(http.StatusNotAcceptable)
+				return
+			}
+			rw.Header().Set("Content-Type", only)
+			_ = json.NewEncoder(rw).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{real.Key().JWK()}})
+		})
+	})
+	w.want(w.real.Token(nil), "")
 }
 
 // Promise: a withdrawn key stops working within the refresh interval.

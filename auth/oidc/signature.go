@@ -17,10 +17,11 @@ type tokenKeys struct {
 	refusal  *auth.Refusal
 }
 
-// VerifySignature returns the payload if one of the issuer's keys signed it.
-// go-oidc hides the kind of an error, so refusal keeps it.
-func (k *tokenKeys) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
-	jws, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(k.token.alg)})
+// VerifySignature returns the payload if one of the issuer's keys signed the
+// token. It does not look at go-oidc's idea of the token, which is without
+// payload and signature. go-oidc hides the kind of an error, so refusal keeps it.
+func (k *tokenKeys) VerifySignature(ctx context.Context, _ string) ([]byte, error) {
+	jws, err := jose.ParseSignedCompact(k.token.raw, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(k.token.alg)})
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type Claims map[string]any
 // trusted before its signature is.
 type unverified struct {
 	raw    string
+	header string // of raw, encoded
 	claims Claims
 	issuer string
 	alg    string
@@ -53,9 +54,13 @@ func parse(token string) (*unverified, error) {
 	if !ok {
 		return nil, errNotJWT
 	}
-	t := &unverified{raw: token, claims: claims, issuer: issuer}
+	t := &unverified{raw: token, header: headerPart, claims: claims, issuer: issuer}
 	if err := foldedNames(claims, registeredClaims); err != nil {
 		t.fault = errors.Join(t.fault, fmt.Errorf("payload: %w", err))
+	}
+	// go-jose would take it with other bits at its end, too.
+	if _, err := decode(signature); err != nil {
+		t.fault = errors.Join(t.fault, fmt.Errorf("signature: %w", err))
 	}
 	t.fault = errors.Join(t.fault, t.readHeader(headerPart))
 	return t, nil
@@ -119,26 +124,39 @@ func (t *unverified) readHeader(part string) error {
 			return fmt.Errorf("header: %q is not accepted", name)
 		}
 	}
-	for name, field := range map[string]*string{"alg": &t.alg, "kid": &t.kid, "typ": &t.typ} {
-		value, present := header[name]
-		if !present {
-			continue
-		}
-		text, ok := value.(string)
-		if !ok {
-			return fmt.Errorf("header: %q is not a string", name)
-		}
-		*field = text
+	var faults [3]error
+	t.alg, faults[0] = textOf(header, "alg")
+	t.kid, faults[1] = textOf(header, "kid")
+	t.typ, faults[2] = textOf(header, "typ")
+	return errors.Join(faults[:]...)
+}
+
+// textOf returns a member that must be a string, "" if it is absent.
+func textOf(header map[string]any, name string) (string, error) {
+	value, present := header[name]
+	text, ok := value.(string)
+	if present && !ok {
+		return "", fmt.Errorf("header: %q is not a string", name)
 	}
-	return nil
+	return text, nil
+}
+
+// decode reads base64url in its one right form: encoding/base64 overlooks line
+// breaks, even where it is strict.
+func decode(part string) ([]byte, error) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	if err != nil || strings.ContainsAny(part, "\r\n") {
+		return nil, errors.New("not base64url")
+	}
+	return raw, nil
 }
 
 // decodeObject decodes a base64url part into a JSON object. go-jose's decoder
 // refuses repeated names at any depth, and bounds the depth.
 func decodeObject(part string) (map[string]any, error) {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	raw, err := decode(part)
 	if err != nil {
-		return nil, errors.New("not base64url")
+		return nil, err
 	}
 	if !utf8.Valid(raw) {
 		return nil, errors.New("not valid UTF-8")

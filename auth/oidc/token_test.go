@@ -15,7 +15,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
 )
 
-func newKeyOf(t *testing.T, id string, alg jose.SignatureAlgorithm) *authtest.Key {
+func newKeyOf(t testing.TB, id string, alg jose.SignatureAlgorithm) *authtest.Key {
 	t.Helper()
 	key, err := authtest.NewKey(id, alg)
 	if err != nil {

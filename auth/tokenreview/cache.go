@@ -2,80 +2,33 @@ package tokenreview
 
 import (
 	"container/list"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
-	"hash"
-	"sync"
 	"time"
+
+	"github.com/kube-gatehouse/gatehouse/auth/digest"
 )
-
-// digest stands for a token and the audiences that it was reviewed for.
-type digest [sha256.Size]byte
-
-// digester makes digests by HMAC-SHA256 with a key of this process, as the
-// token cache of kube-apiserver does: no token stays in memory, and nobody can
-// aim at another's entry. Each part has its length before it, so that no two
-// inputs are one string.
-type digester struct {
-	audiences []byte
-	pool      sync.Pool
-}
-
-type hashing struct {
-	mac hash.Hash
-	buf []byte
-}
-
-func newDigester(audiences []string) *digester {
-	var key [sha256.Size]byte
-	_, _ = rand.Read(key[:]) // it never fails (Go 1.24)
-	d := &digester{audiences: binary.BigEndian.AppendUint64(nil, uint64(len(audiences)))}
-	for _, audience := range audiences {
-		d.audiences = binary.BigEndian.AppendUint64(d.audiences, uint64(len(audience)))
-		d.audiences = append(d.audiences, audience...)
-	}
-	d.pool.New = func() any {
-		return &hashing{mac: hmac.New(sha256.New, key[:]), buf: make([]byte, 0, 4<<10)}
-	}
-	return d
-}
-
-func (d *digester) sum(token string) digest {
-	h := d.pool.Get().(*hashing)
-	defer d.pool.Put(h)
-	h.buf = binary.BigEndian.AppendUint64(h.buf[:0], uint64(len(token)))
-	h.buf = append(h.buf, token...)
-	h.buf = append(h.buf, d.audiences...)
-	h.mac.Reset()
-	h.mac.Write(h.buf)
-	clear(h.buf) // the token
-	return digest(h.mac.Sum(h.buf[:0]))
-}
 
 // cache keeps values for a time each, the last max of them. The oldest goes
 // first: where all are kept equally long, that is the one that ends first.
 // Its user locks it.
 type cache[V any] struct {
 	max     int
-	entries map[digest]*entry[V]
+	entries map[digest.Digest]*entry[V]
 	order   *list.List // of *entry[V], the oldest first
 }
 
 type entry[V any] struct {
-	key   digest
+	key   digest.Digest
 	value V
 	until time.Time
 	place *list.Element
 }
 
 func newCache[V any](size int) cache[V] {
-	return cache[V]{max: size, entries: map[digest]*entry[V]{}, order: list.New()}
+	return cache[V]{max: size, entries: map[digest.Digest]*entry[V]{}, order: list.New()}
 }
 
 // get returns a value that is still good. It changes nothing.
-func (c *cache[V]) get(key digest, now time.Time) (value V, ok bool) {
+func (c *cache[V]) get(key digest.Digest, now time.Time) (value V, ok bool) {
 	if e, found := c.entries[key]; found && now.Before(e.until) {
 		return e.value, true
 	}
@@ -83,12 +36,12 @@ func (c *cache[V]) get(key digest, now time.Time) (value V, ok bool) {
 }
 
 // has reports whether there is a value, good or past its time.
-func (c *cache[V]) has(key digest) bool {
+func (c *cache[V]) has(key digest.Digest) bool {
 	_, found := c.entries[key]
 	return found
 }
 
-func (c *cache[V]) put(key digest, value V, until time.Time) {
+func (c *cache[V]) put(key digest.Digest, value V, until time.Time) {
 	c.drop(key)
 	for len(c.entries) >= c.max {
 		c.drop(c.order.Front().Value.(*entry[V]).key)
@@ -98,7 +51,7 @@ func (c *cache[V]) put(key digest, value V, until time.Time) {
 	c.entries[key] = e
 }
 
-func (c *cache[V]) drop(key digest) {
+func (c *cache[V]) drop(key digest.Digest) {
 	if e, found := c.entries[key]; found {
 		c.order.Remove(e.place)
 		delete(c.entries, key)

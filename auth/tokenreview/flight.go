@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/auth/digest"
 )
 
 // flight is a review under way, for everybody who waits for it.
@@ -37,7 +38,7 @@ func landed(v verdict) *flight {
 
 // join returns the review of a token that is under way, or begins one, and no
 // outcome then. It is over at once if a bound is reached.
-func (a *Authenticator) join(ctx context.Context, key digest, token string, c claims) (*flight, Outcome) {
+func (a *Authenticator) join(ctx context.Context, key digest.Digest, token string, c claims) (*flight, Outcome) {
 	now := a.cfg.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -58,7 +59,7 @@ func (a *Authenticator) join(ctx context.Context, key digest, token string, c cl
 
 // fly makes one review and keeps its verdict, unless somebody flushed it
 // meanwhile.
-func (a *Authenticator) fly(ctx context.Context, f *flight, key digest, token string, c claims) {
+func (a *Authenticator) fly(ctx context.Context, f *flight, key digest.Digest, token string, c claims) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
 	start := time.Now()

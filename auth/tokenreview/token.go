@@ -13,10 +13,6 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth"
 )
 
-// usernamePrefix begins the user name, and the `sub`, of a ServiceAccount
-// (k8s.io/apiserver v0.37, pkg/authentication/serviceaccount).
-const usernamePrefix = "system:serviceaccount:"
-
 // claims are what a token says of itself. Nothing in it may be trusted before
 // the API server has accepted the token.
 type claims struct {
@@ -50,7 +46,7 @@ func (a *Authenticator) read(token string) (claims, error) {
 	subject, _ := payload["sub"].(string)
 	mine := slices.Contains(a.cfg.Issuers, issuer)
 	if len(a.cfg.Issuers) == 0 {
-		mine = strings.HasPrefix(subject, usernamePrefix)
+		mine = strings.HasPrefix(subject, auth.ServiceAccountPrefix)
 	}
 	if !mine {
 		return claims{}, auth.ErrNotMine
@@ -58,7 +54,7 @@ func (a *Authenticator) read(token string) (claims, error) {
 	if err := checkForm(headerPart, payload, signature); err != nil {
 		return claims{}, refuse(auth.MalformedToken, err.Error())
 	}
-	if _, _, ok := splitUsername(subject); !ok {
+	if _, _, ok := auth.SplitServiceAccount(subject); !ok {
 		return claims{}, refuse(auth.MalformedToken, "`sub` is not the name of a ServiceAccount")
 	}
 	expires, err := date(payload, "exp")
@@ -124,37 +120,4 @@ func date(payload map[string]any, name string) (time.Time, error) {
 		return time.Time{}, errors.New("`" + name + "` is not a date")
 	}
 	return time.Unix(int64(seconds), 0), nil
-}
-
-// splitUsername returns the namespace and the name of a ServiceAccount's user
-// name, by the rules of kube-apiserver (k8s.io/apiserver v0.37,
-// pkg/authentication/serviceaccount SplitUsername): a DNS label and a DNS
-// subdomain of RFC 1123.
-func splitUsername(username string) (namespace, name string, ok bool) {
-	rest, found := strings.CutPrefix(username, usernamePrefix)
-	if !found {
-		return "", "", false
-	}
-	namespace, name, found = strings.Cut(rest, ":")
-	if !found || len(namespace) > 63 || len(name) > 253 || !isLabel(namespace) {
-		return "", "", false
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		if !isLabel(label) {
-			return "", "", false
-		}
-	}
-	return namespace, name, true
-}
-
-func isLabel(s string) bool {
-	if s == "" || s[0] == '-' || s[len(s)-1] == '-' {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return true
 }

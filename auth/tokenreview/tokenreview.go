@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/auth/digest"
 )
 
 // Status is the API server's answer about one token: the status of a
@@ -101,12 +102,12 @@ func Outcomes() []Outcome {
 // Authenticator is an [auth.TokenAuthenticator] of ServiceAccount tokens.
 type Authenticator struct {
 	cfg    Config
-	digest *digester
+	digest *digest.Digester
 
 	mu       sync.RWMutex
 	accepted cache[*auth.Identity] // stays after its time, as a mark of a token that was good
 	refused  cache[*auth.Refusal]  // apart, so that forged tokens push out no good one
-	flights  map[digest]*flight
+	flights  map[digest.Digest]*flight
 	budget   budget
 }
 
@@ -135,10 +136,10 @@ func New(cfg Config) (*Authenticator, error) {
 	}
 	return &Authenticator{
 		cfg:      cfg,
-		digest:   newDigester(cfg.Audiences),
+		digest:   digest.New(cfg.Audiences...),
 		accepted: newCache[*auth.Identity](cfg.MaxAccepted),
 		refused:  newCache[*auth.Refusal](cfg.MaxRefused),
-		flights:  map[digest]*flight{},
+		flights:  map[digest.Digest]*flight{},
 		budget:   newBudget(cfg, cfg.Now()),
 	}, nil
 }
@@ -169,7 +170,7 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, token string) (*a
 	if len(token) > auth.MaxTokenBytes {
 		return nil, refuse(auth.TokenTooLong, "the token is longer than the limit")
 	}
-	key := a.digest.sum(token)
+	key := a.digest.Sum(token)
 	a.mu.RLock()
 	v, outcome := a.kept(key, a.cfg.Now())
 	a.mu.RUnlock()
@@ -199,7 +200,7 @@ type verdict struct {
 
 // kept returns the verdict that is kept of a token, and no outcome if there is
 // none that is still good. Its user holds a.mu.
-func (a *Authenticator) kept(key digest, now time.Time) (verdict, Outcome) {
+func (a *Authenticator) kept(key digest.Digest, now time.Time) (verdict, Outcome) {
 	if id, ok := a.accepted.get(key, now); ok {
 		return verdict{id: id}, CachedAccepted
 	}
@@ -240,7 +241,7 @@ func (a *Authenticator) Forget(token string) {
 	if len(token) > auth.MaxTokenBytes {
 		return
 	}
-	key := a.digest.sum(token)
+	key := a.digest.Sum(token)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.accepted.drop(key)

@@ -9,13 +9,6 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth"
 )
 
-// Groups of every ServiceAccount, and the beginning of the group of those in
-// one namespace (k8s.io/apiserver v0.37, pkg/authentication/serviceaccount).
-const (
-	allServiceAccounts      = "system:serviceaccounts"
-	namespaceAccountsPrefix = "system:serviceaccounts:"
-)
-
 // otherAudience is in the error that kube-apiserver gives for a token whose
 // signature it has verified, and which is for another audience (v1.37,
 // pkg/serviceaccount/jwt.go). Elsewhere it does not occur.
@@ -80,7 +73,7 @@ func (a *Authenticator) audienceDetail() string {
 // checkUser refuses a user who is not the ServiceAccount that the token names,
 // and a reserved group that is not that account's own.
 func checkUser(u *auth.User, c claims) *auth.Refusal {
-	namespace, _, ok := splitUsername(u.Name)
+	namespace, _, ok := auth.SplitServiceAccount(u.Name)
 	if !ok {
 		return refuse(auth.UnknownToken, "the API server gives the token to a user who is no ServiceAccount")
 	}
@@ -89,7 +82,7 @@ func checkUser(u *auth.User, c claims) *auth.Refusal {
 	}
 	for _, group := range u.Groups {
 		switch {
-		case group == allServiceAccounts, group == namespaceAccountsPrefix+namespace, group == auth.AuthenticatedGroup:
+		case group == auth.ServiceAccountsGroup, group == auth.ServiceAccountsGroupsPrefix+namespace, group == auth.AuthenticatedGroup:
 		case strings.HasPrefix(group, "system:"), strings.HasPrefix(group, "kubeadm:"):
 			return refuse(auth.ReservedName, fmt.Sprintf("the API server gives the ServiceAccount the group %.100q, which none has", group))
 		}

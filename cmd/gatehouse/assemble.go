@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -16,7 +17,9 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth/authconfig"
 	"github.com/kube-gatehouse/gatehouse/auth/clientcert"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
+	"github.com/kube-gatehouse/gatehouse/auth/revocation"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenfile"
+	"github.com/kube-gatehouse/gatehouse/auth/tokenreview"
 	"github.com/kube-gatehouse/gatehouse/cmd/reload"
 	"github.com/kube-gatehouse/gatehouse/proxy/serve"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
@@ -35,9 +38,15 @@ type parts struct {
 	tokenCount  atomic.Int64 // how many tokens are in it
 	issuers     issuers
 	clientCerts clientcert.Live
+	accounts    *tokenreview.Authenticator // nil if ServiceAccount tokens are not accepted
+	self        selfName
+	reviews     reviewMetrics
+	revoked     revocation.Live
+	recheck     atomic.Pointer[func()] // judges the streams under way again; nil before there are any
 	watcher     *reload.Watcher
 	fetches     *prometheus.CounterVec
-	warnings    []string // what is allowed, and probably not meant
+	lookups     *prometheus.CounterVec
+	warnings    map[string][]string // of a source: what is allowed, and probably not meant
 }
 
 // assemble reads every file that s names. Whatever is wrong is added to f.
@@ -48,9 +57,12 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 		metrics:     prometheus.NewRegistry(),
 		names:       auth.NamePolicy{AllowedReserved: s.AllowedReservedNames},
 		certificate: &serve.Certificate{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile},
-		issuers:     issuers{log: log},
+		warnings:    map[string][]string{},
 		fetches:     newFetchCounter(),
+		reviews:     newReviewMetrics(),
+		lookups:     newLookupCounter(),
 	}
+	p.issuers.log, p.issuers.changed = log, p.changed
 	var err error
 	if p.watcher, err = reload.New(reload.Every, p.metrics, log); err != nil {
 		*f = append(*f, err)
@@ -70,7 +82,25 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 	} else if s.AuthenticationConfig != "" {
 		f.addAll("AUTHENTICATION_CONFIG", p.watcher.Add(reload.Source{Name: "authentication_config", Files: []string{s.AuthenticationConfig}, Load: p.loadConfig}))
 	}
+	if s.RevocationFile != "" {
+		f.addAll("REVOCATION_FILE", p.watcher.Add(reload.Source{Name: "revocation_file", Files: []string{s.RevocationFile}, Load: p.loadRevocations}))
+	}
+	p.addTokenReview(f)
 	return p
+}
+
+// changed says that something on which verdicts rest has changed.
+func (p *parts) changed() {
+	if p.accounts != nil {
+		p.accounts.Flush()
+	}
+	p.recheckStreams()
+}
+
+func (p *parts) recheckStreams() {
+	if recheck := p.recheck.Load(); recheck != nil {
+		(*recheck)()
+	}
 }
 
 func (p *parts) addCertificate(f *faults) {
@@ -112,6 +142,7 @@ func (p *parts) loadUpstream() ([]string, error) {
 		return notEmpty(p.settings.Kubeconfig), err
 	}
 	p.upstream.Swap(target)
+	p.changed()
 	p.watcher.Reconsider("upstream_token") // the token may be in another file now
 	return target.Files, nil
 }
@@ -135,9 +166,42 @@ func (p *parts) loadTokens() ([]string, error) {
 		return []string{file}, prefixed(file, err)
 	}
 	p.tokens.Swap(table)
+	p.changed()
 	p.tokenCount.Store(int64(table.Len()))
 	p.log.Info("static tokens loaded", "file", file, "tokens", table.Len())
 	return []string{file}, nil
+}
+
+func (p *parts) loadRevocations() ([]string, error) {
+	file := p.settings.RevocationFile
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return []string{file}, err
+	}
+	list, err := revocation.Parse(content)
+	if err != nil {
+		return []string{file}, prefixed(file, err)
+	}
+	p.revoked.Swap(list)
+	p.changed()
+	p.log.Info("revocations loaded", "file", file, "entries", list.Len())
+	var warnings []string
+	for _, issuer := range list.Issuers() {
+		if !p.issuers.knows(issuer) && !p.settings.TokenReview { // the cluster's own issuer is not known here
+			warnings = append(warnings, fmt.Sprintf("the issuer %q of the revocation file is not configured, so that its entries deny nobody", issuer))
+		}
+	}
+	p.warn("revocation_file", warnings)
+	return []string{file}, nil
+}
+
+// warn logs what a source allows and probably does not mean, and keeps it in the
+// place of what it kept of that source before.
+func (p *parts) warn(source string, warnings []string) {
+	p.warnings[source] = warnings
+	for _, warning := range warnings {
+		p.log.Warn(warning, "source", source)
+	}
 }
 
 // loadIssuer makes the one issuer of the OIDC settings anew: with its CA file,
@@ -151,6 +215,9 @@ func (p *parts) loadIssuer() ([]string, error) {
 		o.SigningAlgs = nil // so that what else is wrong is found
 	}
 	roots, rootsErr := readRoots(o.CAFile)
+	if slices.Contains(p.disallowedIssuers(), o.IssuerURL) {
+		rootsErr = errors.Join(rootsErr, errors.New("is the issuer of the cluster's own ServiceAccount tokens: set GATEHOUSE_ALLOW_CLUSTER_ISSUER if they may sign in as people do"))
+	}
 	described, err := authconfig.Flags{
 		IssuerURL: o.IssuerURL, ClientID: o.ClientID, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
 		GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: required,
@@ -199,10 +266,7 @@ func (p *parts) loadConfig() ([]string, error) {
 	if err != nil {
 		return files, fmt.Errorf("%s: %w", file, err)
 	}
-	for _, collision := range config.Collisions() {
-		p.warnings = append(p.warnings, collision)
-		p.log.Warn("issuers are not told apart", "file", file, "collision", collision)
-	}
+	p.warn("authentication_config", config.Collisions())
 	p.issuers.replace(set)
 	return files, nil
 }
@@ -218,6 +282,7 @@ func (p *parts) disallowedIssuers() []string {
 }
 
 func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, algorithms []string) (*oidc.Issuer, error) {
+	hits, misses := p.lookups.WithLabelValues("hit"), p.lookups.WithLabelValues("miss")
 	return oidc.New(oidc.Config{
 		URL:               described.URL,
 		DiscoveryURL:      described.DiscoveryURL,
@@ -230,8 +295,18 @@ func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, alg
 		Roots:             roots,
 		RefreshInterval:   p.settings.JWKSRefreshInterval,
 		MaxKeyAge:         p.settings.JWKSMaxAge,
-		OnFetch:           func(ok bool) { p.fetches.WithLabelValues(issuerHash(described.URL), resultLabel(ok)).Inc() },
-		Log:               p.log,
+		OnFetch: func(ok bool) {
+			p.fetches.WithLabelValues(issuerHash(described.URL), resultLabel(ok)).Inc()
+			p.recheckStreams() // a key may have been withdrawn
+		},
+		OnLookup: func(hit bool) {
+			if hit {
+				hits.Inc()
+			} else {
+				misses.Inc()
+			}
+		},
+		Log: p.log,
 	})
 }
 

@@ -141,6 +141,15 @@ func testAllowClusterIssuer(t *testing.T, _ *world, _ *authtest.Issuer) {
 	if code != exitFault || !strings.Contains(stderr, "GATEHOUSE_AUTHENTICATION_CONFIG: "+file+": jwt[0].issuer.url: Invalid value") {
 		t.Errorf("exit code %d:\n%s", code, stderr)
 	}
+	short := w.oidc(issuer, nil)
+	code, _, stderr = once(t, w.environ(short), "check")
+	if code != exitFault || !strings.Contains(stderr, "GATEHOUSE_OIDC_ISSUER_URL: is the issuer of the cluster's own ServiceAccount tokens") {
+		t.Errorf("the short way: exit code %d:\n%s", code, stderr)
+	}
+	short["ALLOW_CLUSTER_ISSUER"] = "true"
+	if code, _, stderr := once(t, w.environ(short), "check"); code != exitOK {
+		t.Errorf("the short way: exit code %d, want 0:\n%s", code, stderr)
+	}
 	settings["ALLOW_CLUSTER_ISSUER"] = "true"
 	if code, _, stderr := once(t, w.environ(settings), "check"); code != exitOK {
 		t.Errorf("exit code %d, want 0:\n%s", code, stderr)

@@ -8,21 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/auth/clientcert"
 )
-
-// authenticator says who made a request: by certificate, then by token, as
-// kube-apiserver's order is, and nobody's business only where anonymous is
-// allowed.
-func (p *parts) authenticator() auth.Authenticator {
-	bearer := auth.Bearer(&p.tokens, &p.issuers)
-	if p.settings.ClientCAFile == "" {
-		return auth.Any(bearer, &p.issuers)
-	}
-	certificates := clientcert.New(clientcert.Config{Live: &p.clientCerts, Stale: clientcert.StalePolicy(p.settings.ClientCRLStale)})
-	return auth.Any(auth.Ranked(certificates, bearer), &p.issuers)
-}
 
 // clientCAs returns what tells clients which certificates to show, or nil if
 // none are accepted.
@@ -52,7 +39,11 @@ func (p *parts) loadClientCAs() ([]string, error) {
 			return files, err
 		}
 	}
-	return files, p.clientCerts.Swap(cas, crls)
+	if err := p.clientCerts.Swap(cas, crls); err != nil {
+		return files, err
+	}
+	p.changed()
+	return files, nil
 }
 
 func (p *parts) readCRLs(cas *clientcert.CAs) (*clientcert.CRLs, error) {
@@ -65,11 +56,11 @@ func (p *parts) readCRLs(cas *clientcert.CAs) (*clientcert.CRLs, error) {
 	if err != nil {
 		return nil, fault{"CLIENT_CRL_FILE", prefixed(file, err)}
 	}
+	var warnings []string
 	for _, ca := range crls.Uncovered() {
-		warning := fmt.Sprintf("no revocation list speaks of the certificates of the client CA %s: they cannot be revoked", ca)
-		p.warnings = append(p.warnings, warning)
-		p.log.Warn("a client CA has no revocation list", "ca", ca)
+		warnings = append(warnings, fmt.Sprintf("no revocation list speaks of the certificates of the client CA %s: they cannot be revoked", ca))
 	}
+	p.warn("client_ca", warnings)
 	p.log.Info("revocation lists loaded", "file", file, "lists", crls.String())
 	return crls, nil
 }

@@ -77,7 +77,7 @@ func settingFaults() []faultCase {
 		{"log", map[string]string{"LOG_LEVEL": "loud", "LOG_FORMAT": "xml"},
 			[]string{`GATEHOUSE_LOG_LEVEL: "loud" is none of debug, info, warn, error`, `GATEHOUSE_LOG_FORMAT: "xml" is neither json nor text`}},
 		{"no credential accepted", map[string]string{"TOKEN_AUTH_FILE": ""},
-			[]string{"set GATEHOUSE_OIDC_ISSUER_URL and GATEHOUSE_OIDC_CLIENT_ID, GATEHOUSE_AUTHENTICATION_CONFIG, GATEHOUSE_TOKEN_AUTH_FILE, or GATEHOUSE_CLIENT_CA_FILE"}},
+			[]string{"set GATEHOUSE_OIDC_ISSUER_URL and GATEHOUSE_OIDC_CLIENT_ID, GATEHOUSE_AUTHENTICATION_CONFIG, GATEHOUSE_TOKEN_AUTH_FILE, GATEHOUSE_CLIENT_CA_FILE, or GATEHOUSE_TOKEN_REVIEW"}},
 		{"no serving certificate", map[string]string{"TLS_CERT_FILE": "", "TLS_KEY_FILE": ""},
 			[]string{"GATEHOUSE_TLS_CERT_FILE: is required", "GATEHOUSE_TLS_KEY_FILE: is required"}},
 		{"issuer over http", map[string]string{"OIDC_ISSUER_URL": "http://login.example.com", "OIDC_CLIENT_ID": "x"},

@@ -35,6 +35,9 @@ func (h *health) watchUpstream(ctx context.Context) {
 	for {
 		probe, cancel := context.WithTimeout(ctx, probeTimeout)
 		err := h.parts.upstream.Target().Probe(probe)
+		if err == nil {
+			h.learnSelf(probe)
+		}
 		cancel()
 		if ctx.Err() != nil {
 			return
@@ -82,6 +85,11 @@ func (h *health) checks() []serve.Check {
 	somebody := h.parts.tokenCount.Load() > 0 || h.parts.clientCerts.CAs() != nil
 	for _, issuer := range list {
 		somebody = somebody || issuer.Status().Ready
+	}
+	if h.parts.accounts != nil {
+		check := h.parts.accountsCheck(somebody)
+		somebody = somebody || check.Err == nil
+		checks = append(checks, check)
 	}
 	for _, issuer := range list {
 		checks = append(checks, issuerCheck(issuer, somebody))
@@ -140,7 +148,7 @@ func (h *health) registerMetrics() error {
 		gauge("gatehouse_serving_certificate_expiry_timestamp_seconds", "When the serving certificate ends, in Unix time.", nil,
 			func() float64 { return float64(h.parts.certificate.Expires().Unix()) }),
 	}
-	all = append(all, h.parts.fetches, issuerMetrics{&h.parts.issuers}, h.parts.crlMetric())
+	all = append(all, h.parts.fetches, h.parts.lookups, issuerMetrics{&h.parts.issuers}, h.parts.crlMetric())
 	for _, issuer := range h.parts.issuers.list() {
 		for _, result := range []bool{true, false} {
 			h.parts.fetches.WithLabelValues(issuerHash(issuer.URL()), resultLabel(result))
@@ -151,7 +159,10 @@ func (h *health) registerMetrics() error {
 			return fmt.Errorf("register metrics: %w", err)
 		}
 	}
-	return nil
+	if h.parts.accounts == nil {
+		return nil
+	}
+	return h.parts.reviews.register(h.parts.metrics)
 }
 
 func boolValue(b bool) float64 {

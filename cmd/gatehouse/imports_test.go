@@ -24,7 +24,7 @@ func importFault(from, imported string) string {
 	case own == "auth/authtest" && isOwn:
 		return "auth/authtest is for tests alone"
 	case isOwn && !mayUse(from, own):
-		return "the direction is cmd → proxy, auth/*; proxy → auth; auth/* → auth"
+		return "the direction is cmd → proxy, auth/*; proxy → auth; auth/* → auth, auth/digest"
 	case from == "auth" && strings.Contains(first, "."):
 		return "auth imports the standard library alone"
 	case strings.HasPrefix(imported, "k8s.io/client-go") && from != "proxy/upstream" && !below(from, "cmd"):
@@ -43,7 +43,7 @@ func mayUse(from, imported string) bool {
 	case below(from, "proxy"):
 		return below(imported, "proxy") || imported == "auth"
 	case strings.HasPrefix(from, "auth/"):
-		return imported == "auth"
+		return imported == "auth" || imported == "auth/digest"
 	default:
 		return false
 	}
@@ -138,6 +138,7 @@ func TestImportRules(t *testing.T) {
 		{"proxy", module + "proxy/impersonate", true},
 		{"proxy", "k8s.io/apiserver/pkg/endpoints/request", true},
 		{"proxy", module + "auth/oidc", false},
+		{"proxy", module + "auth/digest", false},
 		{"proxy", module + "cmd/reload", false},
 		{"proxy", "k8s.io/client-go/rest", false},
 		{"proxy/upstream", "k8s.io/client-go/rest", true},
@@ -145,7 +146,9 @@ func TestImportRules(t *testing.T) {
 		{"auth", "net/http", true},
 		{"auth", "github.com/go-jose/go-jose/v4", false},
 		{"auth", module + "auth/oidc", false},
+		{"auth", module + "auth/digest", false},
 		{"auth/oidc", module + "auth", true},
+		{"auth/oidc", module + "auth/digest", true},
 		{"auth/oidc", "github.com/go-jose/go-jose/v4", true},
 		{"auth/oidc", module + "auth/tokenfile", false},
 		{"auth/oidc", module + "proxy", false},

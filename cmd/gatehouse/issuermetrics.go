@@ -16,18 +16,35 @@ func (issuerMetrics) descs() (ready, keys, fetched *prometheus.Desc) {
 		issuerDesc("gatehouse_issuer_keys_fetched_timestamp_seconds", "When the issuer's keys were last fetched, in Unix time, 0 if never")
 }
 
+// entriesDesc is not by issuer: all share one cache.
+func entriesDesc() *prometheus.Desc {
+	return prometheus.NewDesc("gatehouse_token_cache_entries", "Verified ID tokens that are kept, some of which may have ended.", nil, nil)
+}
+
+func newLookupCounter() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gatehouse_token_cache_lookups_total",
+		Help: "ID tokens of a known issuer, by result (hit: known from before; miss: verified, whether good or bad).",
+	}, []string{"result"})
+}
+
 // Describe implements prometheus.Collector.
 func (m issuerMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ready, keys, fetched := m.descs()
 	ch <- ready
 	ch <- keys
 	ch <- fetched
+	ch <- entriesDesc()
 }
 
 // Collect implements prometheus.Collector.
 func (m issuerMetrics) Collect(ch chan<- prometheus.Metric) {
 	ready, keys, fetched := m.descs()
-	for _, issuer := range m.issuers.list() {
+	list := m.issuers.list()
+	if len(list) > 0 {
+		ch <- prometheus.MustNewConstMetric(entriesDesc(), prometheus.GaugeValue, float64(m.issuers.cached()))
+	}
+	for _, issuer := range list {
 		status, hash := issuer.Status(), issuerHash(issuer.URL())
 		last := 0.0
 		if !status.Fetched.IsZero() {

@@ -20,12 +20,14 @@ const handOver = time.Minute
 // issuers are the trusted issuers, which a reload replaces as a whole.
 type issuers struct {
 	log     *slog.Logger
+	changed func()    // called when another set is in use
 	tokens  auth.Live // of the set in use
 	current atomic.Pointer[issuerSet]
 
-	mu      sync.Mutex
-	running context.Context    // nil until start
-	stop    context.CancelFunc // ends the set that was put in last
+	mu          sync.Mutex
+	running     context.Context    // nil until start
+	stop        context.CancelFunc // ends the issuers of the set in use
+	stopPending context.CancelFunc // ends those that wait to take its place; nil if none do
 }
 
 // issuerSet is one version.
@@ -67,6 +69,20 @@ func (s *issuers) list() []*oidc.Issuer {
 	return nil
 }
 
+// knows reports whether tokens that name an issuer belong to the set in use.
+func (s *issuers) knows(issuer string) bool {
+	set := s.current.Load()
+	return set != nil && set.router.Knows(issuer)
+}
+
+// cached returns how many verified tokens the set in use knows.
+func (s *issuers) cached() int {
+	if set := s.current.Load(); set != nil {
+		return set.router.Cached()
+	}
+	return 0
+}
+
 // AuthenticateToken asks the set in use.
 func (s *issuers) AuthenticateToken(ctx context.Context, token string) (*auth.Identity, error) {
 	return s.tokens.AuthenticateToken(ctx, token)
@@ -85,10 +101,9 @@ func (s *issuers) start(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running = ctx
-	setCtx, stop := context.WithCancel(ctx)
-	s.stop = stop
+	ctx, s.stop = context.WithCancel(ctx)
 	for _, issuer := range s.list() {
-		go issuer.Run(setCtx)
+		go issuer.Run(ctx)
 	}
 }
 
@@ -106,29 +121,36 @@ func (s *issuers) replace(next *issuerSet) {
 	if interim, err := s.current.Load().remaining(next); err == nil {
 		s.use(interim)
 	}
+	if s.stopPending != nil {
+		s.stopPending() // it may hold what next has not
+	}
 	ctx, stop := context.WithCancel(s.running)
-	stopOld := s.stop
-	s.stop = stop
+	s.stopPending = stop
 	for _, issuer := range next.list {
 		go issuer.Run(ctx)
 	}
-	go func() {
-		ready := awaitKeys(ctx, next.list)
-		// The old set is stopped under the lock, so that none that was stopped
-		// can be put into effect after it.
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		defer stopOld()
-		if ready && ctx.Err() == nil { // else a later set has taken its place already
-			s.use(next)
-			s.log.Info("the changed issuers are in effect", "issuers", len(next.list))
-		}
-	}()
+	go s.await(ctx, stop, next)
+}
+
+// await puts next into effect when its time has come, unless ctx has ended: then
+// a later set has taken its place already.
+func (s *issuers) await(ctx context.Context, stop context.CancelFunc, next *issuerSet) {
+	ready := awaitKeys(ctx, next.list)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !ready || ctx.Err() != nil {
+		return
+	}
+	s.stop()
+	s.stop, s.stopPending = stop, nil
+	s.use(next)
+	s.log.Info("the changed issuers are in effect", "issuers", len(next.list))
 }
 
 func (s *issuers) use(set *issuerSet) {
 	s.current.Store(set)
 	s.tokens.Swap(set.router)
+	s.changed()
 }
 
 // awaitKeys reports whether the time has come to use list.

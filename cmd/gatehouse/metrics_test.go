@@ -85,8 +85,8 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 		"version": {build.Version}, "commit": {build.Commit}, "go_version": {build.Go},
 		"verb":        {"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "connect", "other"},
 		"answered_by": {"upstream", "gatehouse"},
-		"result":      {"accepted", "success", "failure"},
-		"reason":      {"unreachable", "own_credential", "certificate", "timeout", "broken"},
+		"result":      {"accepted", "success", "failure", "hit", "miss"},
+		"reason":      {"unreachable", "own_credential", "certificate", "timeout", "broken", "shutdown", "identity_changed"},
 		"kind":        {"request", "watch", "connect"},
 		"source":      {"serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file"},
 		"issuer_hash": {issuerHash(issuer.URL)},
@@ -98,6 +98,7 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 	}
 	for _, reason := range auth.Reasons() {
 		closed["result"] = append(closed["result"], string(reason))
+		closed["reason"] = append(closed["reason"], string(reason))
 	}
 	for code := 100; code < 600; code++ {
 		closed["code"] = append(closed["code"], strconv.Itoa(code))
@@ -138,6 +139,9 @@ func TestMetricsAtStart(t *testing.T) {
 		`gatehouse_authentication_attempts_total{kind="token_file",result="accepted"}`:                                 "0",
 		`gatehouse_jwks_fetches_total{issuer_hash="` + issuerHash(issuer.URL) + `",result="success"}`:                  "1",
 		`gatehouse_jwks_fetches_total{issuer_hash="` + issuerHash(issuer.URL) + `",result="failure"}`:                  "0",
+		`gatehouse_token_cache_lookups_total{result="hit"}`:                                                            "0",
+		`gatehouse_token_cache_lookups_total{result="miss"}`:                                                           "0",
+		"gatehouse_token_cache_entries":                                                                                "0",
 		fmt.Sprintf("gatehouse_build_info{commit=%q,go_version=%q,version=%q}", build.Commit, build.Go, build.Version): "1",
 	}
 	for _, source := range []string{"serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file"} {

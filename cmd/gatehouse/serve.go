@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,8 +46,10 @@ func newCheck(environ map[string]string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, warning := range p.warnings {
-				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", warning)
+			for _, source := range slices.Sorted(maps.Keys(p.warnings)) {
+				for _, warning := range p.warnings[source] {
+					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", warning)
+				}
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "The settings and all files are good.")
 			return err
@@ -101,11 +105,12 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 		return err
 	}
 	handler, err := proxy.New(proxy.Config{
-		Target:        p.upstream.Target,
-		Authenticator: p.authenticator(),
-		Names:         p.names,
-		Metrics:       p.metrics,
-		Log:           log,
+		Target:         p.upstream.Target,
+		Authenticator:  p.authenticator(),
+		Names:          p.names,
+		OnRefusedToken: p.forget,
+		Metrics:        p.metrics,
+		Log:            log,
 	})
 	if err != nil {
 		return err
@@ -123,6 +128,9 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	// Reloads, keys and probes go on while the last requests end.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
+	recheck := handler.Recheck
+	p.recheck.Store(&recheck)
+	go handler.Run(background)
 	p.issuers.start(background)
 	go p.watcher.Run(background)
 	go h.watchUpstream(background)

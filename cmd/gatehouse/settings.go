@@ -33,7 +33,7 @@ type settings struct {
 	OIDC oidcSettings `envPrefix:"OIDC_"`
 
 	AuthenticationConfig string `env:"AUTHENTICATION_CONFIG" doc:"kube-apiserver's AuthenticationConfiguration file (apiserver.config.k8s.io v1, v1beta1, v1alpha1), unchanged: several issuers, CEL mappings and rules, anonymous paths. Excludes the GATEHOUSE_OIDC_ variables. Reloaded when it changes."`
-	AllowClusterIssuer   bool   `env:"ALLOW_CLUSTER_ISSUER" envDefault:"false" doc:"Whether the issuer of the cluster's own ServiceAccount tokens may stand in AUTHENTICATION_CONFIG."`
+	AllowClusterIssuer   bool   `env:"ALLOW_CLUSTER_ISSUER" envDefault:"false" doc:"Whether the issuer of the cluster's own ServiceAccount tokens may stand in AUTHENTICATION_CONFIG, or be OIDC_ISSUER_URL."`
 
 	AuthorizedParties   []string      `env:"AUTHORIZED_PARTIES" doc:"Clients that the claim azp may name besides the client id, separated by commas. * accepts any."`
 	TokenTypes          []string      `env:"TOKEN_TYPES" envDefault:"JWT" doc:"Values of the header typ that an ID token may have, separated by commas. A token without typ is always accepted. Add at+jwt to accept access tokens (RFC 9068)."`
@@ -45,6 +45,9 @@ type settings struct {
 	ClientCAFile         string   `env:"CLIENT_CA_FILE" doc:"CA certificates, as PEM, whose client certificates are accepted: the common name is the user, the organizations are the groups, as kube-apiserver's --client-ca-file. Reloaded when it changes."`
 	ClientCRLFile        string   `env:"CLIENT_CRL_FILE" doc:"Certificate revocation lists of those CAs and of intermediates among them, as PEM or one in DER. Reloaded when it changes."`
 	ClientCRLStale       string   `env:"CLIENT_CRL_STALE" envDefault:"refuse" doc:"What becomes of certificates whose revocation list is past its nextUpdate: refuse or allow."`
+	TokenReview          bool     `env:"TOKEN_REVIEW" envDefault:"false" doc:"Whether tokens of the cluster's own ServiceAccounts are accepted, by TokenReview. The API server then gets the caller's own token, and no impersonation."`
+	APIAudiences         []string `env:"API_AUDIENCES" doc:"Audiences of the API server, separated by commas, of which a ServiceAccount token must be for one, as kube-apiserver's --api-audiences. Default: whichever the API server has."`
+	RevocationFile       string   `env:"REVOCATION_FILE" doc:"YAML file of revoked credentials and users: token ids, certificates, people, each from when. Their streams end. Reloaded when it changes."`
 	AllowedReservedNames []string `env:"ALLOWED_RESERVED_NAMES" doc:"User names and groups beginning with system: or kubeadm: that a credential may carry, in full, separated by commas."`
 
 	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" envDefault:"5s" doc:"How long to go on as before after SIGTERM, not ready, so that load balancers stop sending."`
@@ -251,6 +254,7 @@ func (s *settings) checkLists(f *faults) {
 		{"TOKEN_TYPES", s.TokenTypes},
 		{"JWKS_ORIGINS", s.JWKSOrigins},
 		{"ALLOWED_RESERVED_NAMES", s.AllowedReservedNames},
+		{"API_AUDIENCES", s.APIAudiences},
 	} {
 		for _, entry := range list.entries {
 			if entry == "" || strings.TrimSpace(entry) != entry {
@@ -286,8 +290,11 @@ func (s *settings) checkCredentials(f *faults) {
 	if anything && s.AuthenticationConfig != "" {
 		f.add("AUTHENTICATION_CONFIG", "excludes the GATEHOUSE_OIDC_ variables: put that issuer into the file")
 	}
-	if !anything && s.TokenAuthFile == "" && s.AuthenticationConfig == "" && s.ClientCAFile == "" {
-		*f = append(*f, errors.New("no credential is accepted, so that nobody could sign in: set GATEHOUSE_OIDC_ISSUER_URL and GATEHOUSE_OIDC_CLIENT_ID, GATEHOUSE_AUTHENTICATION_CONFIG, GATEHOUSE_TOKEN_AUTH_FILE, or GATEHOUSE_CLIENT_CA_FILE"))
+	if len(s.APIAudiences) > 0 && !s.TokenReview {
+		f.add("API_AUDIENCES", "needs GATEHOUSE_TOKEN_REVIEW=true: without it no ServiceAccount token is accepted")
+	}
+	if !anything && s.TokenAuthFile == "" && s.AuthenticationConfig == "" && s.ClientCAFile == "" && !s.TokenReview {
+		*f = append(*f, errors.New("no credential is accepted, so that nobody could sign in: set GATEHOUSE_OIDC_ISSUER_URL and GATEHOUSE_OIDC_CLIENT_ID, GATEHOUSE_AUTHENTICATION_CONFIG, GATEHOUSE_TOKEN_AUTH_FILE, GATEHOUSE_CLIENT_CA_FILE, or GATEHOUSE_TOKEN_REVIEW"))
 	}
 }
 

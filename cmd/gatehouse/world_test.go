@@ -190,6 +190,7 @@ type apiServer struct {
 	down      atomic.Bool
 	arrived   chan struct{} // a request for /slow, a watch or an upgrade has come
 	release   chan struct{} // each value lets one request for /slow end
+	reviews   reviews
 }
 
 func newAPIServer(t *testing.T, ca *authtest.CA, http2 bool) *apiServer {
@@ -226,6 +227,8 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/readyz":
 		w.WriteHeader(int(a.readyCode.Load()))
+	case strings.HasPrefix(r.URL.Path, "/apis/authentication.k8s.io/"):
+		a.reviews.answer(w, r)
 	case r.URL.Path == "/slow":
 		a.arrived <- struct{}{}
 		select {

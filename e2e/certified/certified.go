@@ -1,20 +1,14 @@
-// Package certified runs oidc-provider, an OpenID-certified provider written by
-// others, as the outside judge of how gatehouse reads ID tokens, and signs in
-// to it as a browser would.
+// Package certified runs OpenID-certified providers written by others, as
+// outside judges of how gatehouse reads ID tokens, and signs in to them as a
+// browser would: oidc-provider, on Node.js, and zitadel/oidc, in Go.
 package certified
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -30,11 +24,8 @@ const ClientID = "gatehouse"
 // redirectURI is never asked: the flow ends when it would be.
 const redirectURI = "http://127.0.0.1/callback"
 
-// startTimeout limits how long Node may take to serve.
+// startTimeout limits how long a provider may take to serve.
 const startTimeout = 30 * time.Second
-
-//go:embed package.json package-lock.json .npmrc server.mjs
-var source embed.FS
 
 // Account is what the provider says about a person.
 type Account struct {
@@ -48,12 +39,22 @@ type Provider struct {
 	URL string
 	// CAFile holds the authority that signed its certificate.
 	CAFile string
+	// Algorithm is the one with which it signs ID tokens.
+	Algorithm string
 
 	process *proc.Process
 	roots   *x509.CertPool
 }
 
-// Start starts a provider that knows the accounts by their login name. Its
+// program is how a provider is run. Every one takes the same environment, and
+// says in the same way that it serves.
+type program struct {
+	name, algorithm string
+	path, dir       string
+	args            []string
+}
+
+// Start starts oidc-provider, which knows the accounts by their login name. Its
 // certificate goes to dir. It ends with Stop, with ctx, or with this process.
 // The first start on a machine installs its packages with npm, into the cache.
 func Start(ctx context.Context, dir string, accounts map[string]Account, progress io.Writer) (*Provider, error) {
@@ -65,6 +66,22 @@ func Start(ctx context.Context, dir string, accounts map[string]Account, progres
 	if err != nil {
 		return nil, err
 	}
+	return start(ctx, program{name: "oidc-provider", algorithm: "RS256",
+		path: node, dir: installed, args: []string{"server.mjs"}}, dir, accounts)
+}
+
+// StartZitadel is Start with zitadel/oidc in the place of oidc-provider. It is
+// built into dir, from the module zitadel.
+func StartZitadel(ctx context.Context, dir string, accounts map[string]Account, progress io.Writer) (*Provider, error) {
+	fmt.Fprintln(progress, "Building zitadel/oidc.")
+	path := filepath.Join(dir, "zitadel")
+	if err := build.Zitadel(ctx, path); err != nil {
+		return nil, err
+	}
+	return start(ctx, program{name: "zitadel/oidc", algorithm: "ES256", path: path, dir: dir}, dir, accounts)
+}
+
+func start(ctx context.Context, what program, dir string, accounts map[string]Account) (*Provider, error) {
 	authority, err := pki.NewAuthority(filepath.Join(dir, "certified"), "certified-ca")
 	if err != nil {
 		return nil, err
@@ -75,11 +92,11 @@ func Start(ctx context.Context, dir string, accounts map[string]Account, progres
 	}
 	known, err := json.Marshal(accounts)
 	if err != nil {
-		return nil, fmt.Errorf("start oidc-provider: %w", err)
+		return nil, fmt.Errorf("start %s: %w", what.name, err)
 	}
 	var stdout, stderr proc.Lines
 	process, err := proc.Start(ctx, proc.Config{
-		Path: node, Args: []string{"server.mjs"}, Dir: installed, Stdout: &stdout, Stderr: &stderr,
+		Path: what.path, Args: what.args, Dir: what.dir, Stdout: &stdout, Stderr: &stderr,
 		Env: []string{
 			"CERT_FILE=" + pair.CertFile, "KEY_FILE=" + pair.KeyFile,
 			"CLIENT_ID=" + ClientID, "REDIRECT_URI=" + redirectURI, "ACCOUNTS=" + string(known),
@@ -88,15 +105,15 @@ func Start(ctx context.Context, dir string, accounts map[string]Account, progres
 	if err != nil {
 		return nil, err
 	}
-	p := &Provider{CAFile: authority.CAFile, process: process, roots: authority.Pool()}
+	p := &Provider{CAFile: authority.CAFile, Algorithm: what.algorithm, process: process, roots: authority.Pool()}
 	if p.URL, err = awaitIssuer(ctx, process, &stdout); err != nil {
 		p.Stop()
-		return nil, fmt.Errorf("start oidc-provider: %w\nit printed: %s", err, strings.Join(stderr.All(), "\n"))
+		return nil, fmt.Errorf("start %s: %w\nit printed: %s", what.name, err, strings.Join(stderr.All(), "\n"))
 	}
 	return p, nil
 }
 
-// awaitIssuer reads the line with which server.mjs says that it serves.
+// awaitIssuer reads the line with which a provider says that it serves.
 func awaitIssuer(ctx context.Context, process *proc.Process, stdout *proc.Lines) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -111,69 +128,3 @@ func awaitIssuer(ctx context.Context, process *proc.Process, stdout *proc.Lines)
 
 // Stop ends the provider.
 func (p *Provider) Stop() { p.process.Stop() }
-
-// install returns a directory in the cache with the server and its packages.
-func install(ctx context.Context, progress io.Writer) (string, error) {
-	npm, err := find("npm")
-	if err != nil {
-		return "", err
-	}
-	cache, err := build.CacheDir()
-	if err != nil {
-		return "", err
-	}
-	key, err := sourceHash()
-	if err != nil {
-		return "", err
-	}
-	target := filepath.Join(cache, "certified-"+key)
-	if _, err := os.Stat(target); err == nil {
-		build.Touch(target)
-		return target, nil
-	}
-	fmt.Fprintln(progress, "Installing oidc-provider with npm ci, once: the result is cached.")
-	temporary, err := os.MkdirTemp(cache, "installing-")
-	if err != nil {
-		return "", fmt.Errorf("install oidc-provider: %w", err)
-	}
-	defer os.RemoveAll(temporary)
-	if err := os.CopyFS(temporary, source); err != nil {
-		return "", fmt.Errorf("install oidc-provider: %w", err)
-	}
-	cmd := exec.CommandContext(ctx, npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-	cmd.Dir = temporary
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("install oidc-provider: npm ci: %w\n%s", err, out)
-	}
-	err = os.Rename(temporary, target)
-	if err != nil && !errors.Is(err, fs.ErrExist) { // another process may have been first
-		return "", fmt.Errorf("install oidc-provider: %w", err)
-	}
-	return target, nil
-}
-
-// sourceHash names the installed version of the embedded files.
-func sourceHash() (string, error) {
-	h := sha256.New()
-	err := fs.WalkDir(source, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		b, err := source.ReadFile(path)
-		fmt.Fprintf(h, "%s %d\n%s", path, len(b), b)
-		return err
-	})
-	if err != nil {
-		return "", fmt.Errorf("hash oidc-provider's files: %w", err)
-	}
-	return fmt.Sprintf("%x", h.Sum(nil)[:12]), nil
-}
-
-// find returns the path of node or npm, or says how to get it.
-func find(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", fmt.Errorf("oidc-provider needs Node 20 or later and npm (on Debian: apt-get install nodejs npm): %w", err)
-	}
-	return path, nil
-}

@@ -1,8 +1,10 @@
 package certified_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -10,41 +12,78 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/certified"
 )
 
-// TestSignIn: the certified provider gives an ID token with the claims that
-// gatehouse is to read, by the code flow with PKCE.
+// TestSignIn: each certified provider gives an ID token with the claims that
+// gatehouse is to read, by the code flow with PKCE and by the device flow, and
+// none to an account that does not exist.
 func TestSignIn(t *testing.T) {
-	p, err := certified.Start(t.Context(), t.TempDir(), map[string]certified.Account{
-		"erin": {Email: "erin@example.com", Groups: []string{"developers", "on-call"}},
-	}, t.Output())
-	if err != nil {
-		t.Fatal(err)
+	for name, start := range map[string]func(context.Context, string, map[string]certified.Account, io.Writer) (*certified.Provider, error){
+		"oidc-provider": certified.Start,
+		"zitadel":       certified.StartZitadel,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := start(t.Context(), t.TempDir(), map[string]certified.Account{
+				"erin": {Email: "erin@example.com", Groups: []string{"developers", "on-call"}},
+			}, t.Output())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Stop()
+			for flow, signIn := range map[string]func(context.Context, string) (string, error){
+				"code": p.SignIn, "device": p.SignInByDevice,
+			} {
+				token, err := signIn(t.Context(), "erin")
+				if err != nil {
+					t.Errorf("%s: %v", flow, err)
+					continue
+				}
+				checkToken(t, flow, p, token)
+				if _, err := signIn(t.Context(), "nobody"); err == nil {
+					t.Errorf("%s: an account that does not exist signed in", flow)
+				}
+			}
+		})
 	}
-	defer p.Stop()
-	token, err := p.SignIn(t.Context(), "erin")
-	if err != nil {
-		t.Fatal(err)
-	}
+}
+
+// checkToken checks what the token says of erin.
+func checkToken(t *testing.T, flow string, p *certified.Provider, token string) {
+	t.Helper()
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		t.Fatalf("the ID token has %d parts, want 3", len(parts))
+		t.Fatalf("%s: the ID token has %d parts, want 3", flow, len(parts))
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		t.Fatal(err)
-	}
+	var header struct{ Alg string }
 	var claims struct {
-		Iss, Sub, Aud, Email string
-		Groups               []string
-		EmailVerified        bool `json:"email_verified"`
+		Iss, Sub, Email string
+		Aud             audience
+		Groups          []string
+		EmailVerified   bool `json:"email_verified"`
 	}
-	if err := json.Unmarshal(payload, &claims); err != nil {
-		t.Fatal(err)
+	for i, v := range []any{&header, &claims} {
+		raw, err := base64.RawURLEncoding.DecodeString(parts[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(raw, v); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %s", flow, raw)
 	}
-	if claims.Iss != p.URL || claims.Sub != "erin" || claims.Aud != certified.ClientID || !claims.EmailVerified ||
+	if header.Alg != p.Algorithm || claims.Iss != p.URL || claims.Sub != "erin" || !claims.EmailVerified ||
+		!slices.Equal(claims.Aud, audience{certified.ClientID}) ||
 		claims.Email != "erin@example.com" || !slices.Equal(claims.Groups, []string{"developers", "on-call"}) {
-		t.Errorf("claims: got %s", payload)
+		t.Errorf("%s: got %+v, signed with %s", flow, claims, header.Alg)
 	}
-	if _, err := p.SignIn(t.Context(), "nobody"); err == nil {
-		t.Error("an account that does not exist signed in")
+}
+
+// audience is one string or a list of them.
+type audience []string
+
+// UnmarshalJSON reads either form.
+func (a *audience) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '[' {
+		return json.Unmarshal(b, (*[]string)(a))
 	}
+	*a = audience{""}
+	return json.Unmarshal(b, &(*a)[0])
 }

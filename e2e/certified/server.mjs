@@ -3,7 +3,7 @@
 // until it is ended.
 //
 //   CERT_FILE, KEY_FILE   the serving pair, PEM
-//   CLIENT_ID             a public client, for the code flow with PKCE
+//   CLIENT_ID             a public client, for the code flow with PKCE and the device flow
 //   REDIRECT_URI          where the client is sent back to
 //   ACCOUNTS              JSON: {"login": {"email": "...", "groups": [...]}}
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
@@ -27,15 +27,16 @@ function configuration() {
       token_endpoint_auth_method: 'none',
       application_type: 'native',
       redirect_uris: [REDIRECT_URI],
-      grant_types: ['authorization_code'],
+      grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code'],
       response_types: ['code'],
     }],
     claims: { openid: ['sub'], email: ['email', 'email_verified'], groups: ['groups'] },
     conformIdTokenClaims: false, // the claims of a scope are in the ID token
     pkce: { required: () => true },
+    features: { deviceFlow: { enabled: true } },
     jwks: { keys: [signingKey()] },
     cookies: { keys: [randomBytes(32).toString('hex')] },
-    ttl: { AccessToken: 600, AuthorizationCode: 60, Grant: 3600, IdToken: 3600, Interaction: 600, Session: 3600 },
+    ttl: { AccessToken: 600, AuthorizationCode: 60, DeviceCode: 60, Grant: 3600, IdToken: 3600, Interaction: 600, Session: 3600 },
     async findAccount(_ctx, sub) {
       const account = accounts.get(sub);
       return account && { accountId: sub, claims: async () => ({ sub, email_verified: true, ...account }) };

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +30,10 @@ type Config struct {
 	// ClientCAs, as PEM, are trusted for client certificates besides the
 	// cluster's own authority. Default: none.
 	ClientCAs []byte
+	// PublicIssuer makes the cluster's URL the issuer of its ServiceAccount
+	// tokens, and lets everybody read with which keys they are signed. Default:
+	// the issuer is one that every cluster could have, and its keys are hidden.
+	PublicIssuer bool
 	// StartTimeout limits Start and StartAPIServer. Default: 2 minutes.
 	StartTimeout time.Duration
 }
@@ -109,7 +114,10 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.await(ctx, c.manage, c.api.settled)
+	if err := c.await(ctx, c.manage, c.api.settled); err != nil || !c.cfg.PublicIssuer {
+		return err
+	}
+	return c.Apply(ctx, []byte(publicIssuer))
 }
 
 // run starts one of the processes with its output in NAME.log of the directory.
@@ -132,7 +140,7 @@ func (c *Cluster) logFile(binary string) string {
 
 // startAPIServer starts kube-apiserver on the cluster's port and waits for it.
 func (c *Cluster) startAPIServer(ctx context.Context) error {
-	args := append(c.files.apiServerArgs(c.port, c.etcdPort), c.cfg.APIServerArgs...)
+	args := slices.Concat(c.files.apiServerArgs(c.port, c.etcdPort), issuerArgs(c.url, c.cfg.PublicIssuer), c.cfg.APIServerArgs)
 	server, err := c.run(ctx, c.cfg.Binaries.APIServer, args)
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 )
 
 // issuer is the issuer of the cluster's ServiceAccount tokens, and their
-// default audience.
+// default audience, unless the API server publishes it.
 const issuer = "https://kubernetes.default.svc.cluster.local"
 
 // auditPolicy records who asked for what, once for each request.
@@ -135,16 +135,37 @@ func (f *files) apiServerArgs(port, etcdPort int) []string {
 		"--etcd-cafile=" + f.etcdCA, "--etcd-certfile=" + f.etcdClient.CertFile, "--etcd-keyfile=" + f.etcdClient.KeyFile,
 		"--tls-cert-file=" + f.serving.CertFile, "--tls-private-key-file=" + f.serving.KeyFile,
 		"--client-ca-file=" + f.clientCA,
-		"--service-account-issuer=" + issuer,
 		"--service-account-signing-key-file=" + f.serviceAccountKey,
 		"--service-account-key-file=" + f.serviceAccountKey,
 		"--service-cluster-ip-range=10.0.0.0/24",
-		"--authorization-mode=RBAC", "--anonymous-auth=false",
+		"--authorization-mode=RBAC",
 		"--audit-policy-file=" + f.auditPolicy, "--audit-log-path=" + f.auditLog,
 		"--audit-log-mode=blocking", // written before the answer, so that a test can read it at once
 		"--shutdown-delay-duration=0s",
 	}
 }
+
+// issuerArgs say who issues ServiceAccount tokens, and whether a stranger may
+// read with which keys they are signed.
+func issuerArgs(url string, public bool) []string {
+	if !public {
+		return []string{"--service-account-issuer=" + issuer, "--anonymous-auth=false"}
+	}
+	return []string{
+		"--service-account-issuer=" + url, "--service-account-jwks-uri=" + url + "/openid/v1/jwks",
+		"--anonymous-auth=true", // what a stranger may read is left to RBAC
+	}
+}
+
+// publicIssuer lets everybody read the discovery document and the keys, and
+// nothing else. Managed clusters do the same, or keep a copy elsewhere.
+const publicIssuer = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: public-service-account-issuer}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "system:service-account-issuer-discovery"}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:unauthenticated"}]
+`
 
 // controllers are those that make roles, accounts, namespaces and workloads
 // behave; nodes, volumes and cloud parts have nothing to do here.

@@ -58,8 +58,23 @@ func (w *wallet) user() kubeconfig.User {
 	return kubeconfig.User{Name: grace, Namespace: "dev", CertFile: w.certFile, KeyFile: w.keyFile}
 }
 
+// beginWatch opens a watch of grace's that nobody stops.
+func beginWatch(ctx context.Context, t *set) (string, error) {
+	k, err := t.kubectl(grace)
+	if err != nil {
+		return "", err
+	}
+	if t.watch, err = k.Start(context.WithoutCancel(ctx), "get", "configmaps", "--watch"); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, sceneTimeout)
+	defer cancel()
+	line, err := t.watch.AwaitLine(ctx, "tour")
+	return strings.Join(strings.Fields(line), " "), err
+}
+
 // revoke puts grace's certificate on the revocation list and waits until she is
-// refused: gatehouse promises that within 10 s.
+// refused and her watch has ended: gatehouse promises that within 10 s.
 func revoke(ctx context.Context, t *set) (string, error) {
 	started := time.Now()
 	if err := t.wallet.list(2, t.wallet.pair); err != nil {
@@ -67,24 +82,36 @@ func revoke(ctx context.Context, t *set) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sceneTimeout)
 	defer cancel()
+	refusedAfter, err := awaitRefusal(ctx, t, started)
+	if err != nil {
+		return "", err
+	}
+	if _, err := t.watch.Wait(ctx); err != nil {
+		return "", fmt.Errorf("her watch goes on: %w", err)
+	}
+	return fmt.Sprintf("refused after %.1f s, and her watch has ended", refusedAfter.Seconds()), nil
+}
+
+// awaitRefusal returns how long after started grace was refused.
+func awaitRefusal(ctx context.Context, t *set, started time.Time) (time.Duration, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		k, err := t.kubectl(grace)
 		if err != nil {
-			return "", err
+			return 0, err
 		}
 		r, err := k.Run(ctx, "get", "deployments")
 		k.Remove()
 		if err != nil {
-			return "", err
+			return 0, err
 		}
 		if strings.Contains(r.Stderr, "was revoked") {
-			return fmt.Sprintf("refused after %.1f s", time.Since(started).Seconds()), nil
+			return time.Since(started), nil
 		}
 		select {
 		case <-ctx.Done():
-			return "", fmt.Errorf("still served after %s", sceneTimeout)
+			return 0, fmt.Errorf("still served after %s", sceneTimeout)
 		case <-tick.C:
 		}
 	}

@@ -120,14 +120,19 @@ func raise(ctx, lasting context.Context, dir string, out io.Writer) (*set, error
 
 // cast starts gatehouse on the stage and gives the people their credentials.
 func cast(ctx, lasting context.Context, abandon context.CancelFunc, s *stage.Stage, dir string) (*set, error) {
-	set, err := newSet(s, dir)
+	set, err := newSet(ctx, s, dir)
 	if err == nil {
 		env := s.Env()
 		env["GATEHOUSE_TOKEN_AUTH_FILE"] = set.tokens.Path()
 		env["GATEHOUSE_CLIENT_CA_FILE"], env["GATEHOUSE_CLIENT_CRL_FILE"] = set.wallet.caFile, set.wallet.listFile
+		env["GATEHOUSE_TOKEN_REVIEW"] = "true"
+		err = writeConfiguration(dir, s, set.partner, env)
+		set.env = env
+	}
+	if err == nil {
 		set.gate, err = s.Gatehouse(lasting, gatehouse.Config{
 			Dir: dir, Port: preferredPort, OpsPort: preferredOpsPort, StopTimeout: 5 * time.Second,
-		}, env)
+		}, set.env)
 	}
 	if err == nil {
 		err = set.writeKubeconfig()

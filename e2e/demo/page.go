@@ -105,7 +105,7 @@ func (p *page) invite(t *set) {
 	fmt.Fprintf(p.out, "  %s --context alice get deployments\n", kubectl)
 	fmt.Fprintf(p.out, "  %s --context bob delete deployment hello\n", kubectl)
 	fmt.Fprintf(p.out, "\nOther contexts: %s.\nHealth and metrics: %s/readyz?verbose %s/metrics\n",
-		strings.Join([]string{robot, newcomer, grace, late, forger, stranger, nobody}, ", "), t.gate.OpsURL(), t.gate.OpsURL())
+		strings.Join([]string{robot, newcomer, heidi, ivan, builder, vault, grace, late, forger, stranger, nobody}, ", "), t.gate.OpsURL(), t.gate.OpsURL())
 	fmt.Fprintln(p.out, "The cluster has no node, so its pods stay pending. Ctrl-C ends everything and removes its files.")
 }
 

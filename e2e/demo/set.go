@@ -26,6 +26,10 @@ const (
 	forger   = "forger"    // has something that is no token
 	stranger = "stranger"  // signed in at an issuer that nobody trusts
 	grace    = "grace"     // has a client certificate
+	heidi    = "heidi"     // signed in at the partner's issuer
+	ivan     = "ivan"      // the same, but of another tenant
+	builder  = "builder"   // a workload, with a ServiceAccount token
+	vault    = "vault"     // the same workload, with its token for another service
 	nobody   = "anonymous" // has no credential
 )
 
@@ -33,11 +37,14 @@ const (
 // hold in their hands.
 type set struct {
 	*stage.Stage
-	gate   *gatehouse.Instance
-	tokens *stage.Tokens
-	wallet *wallet
-	rows   map[string]string // of the token file, by name
-	config string            // the people's kubeconfig
+	gate    *gatehouse.Instance
+	tokens  *stage.Tokens
+	wallet  *wallet
+	watch   *kubectl.Running // grace's
+	partner *partner
+	env     map[string]string // of gatehouse
+	rows    map[string]string // of the token file, by name
+	config  string            // the people's kubeconfig
 	// kubectlLink is a short path to the real kubectl.
 	kubectlLink string
 	abandon     context.CancelFunc
@@ -45,7 +52,7 @@ type set struct {
 	secrets map[string]string // tokens by name
 }
 
-func newSet(s *stage.Stage, dir string) (*set, error) {
+func newSet(ctx context.Context, s *stage.Stage, dir string) (*set, error) {
 	t := &set{Stage: s, config: filepath.Join(dir, "kubeconfig"), kubectlLink: filepath.Join(dir, "kubectl")}
 	if err := os.Symlink(s.KubectlPath(), t.kubectlLink); err != nil {
 		return nil, fmt.Errorf("link kubectl: %w", err)
@@ -60,6 +67,17 @@ func newSet(s *stage.Stage, dir string) (*set, error) {
 	}
 	var err error
 	if t.secrets[stranger], err = foreignToken(s); err != nil {
+		return nil, err
+	}
+	if t.partner, err = newPartner(dir); err != nil {
+		return nil, err
+	}
+	t.secrets[heidi] = t.partner.Token(lasting(worker("heidi", "blue")))
+	t.secrets[ivan] = t.partner.Token(lasting(worker("ivan", "red")))
+	if t.secrets[builder], err = s.BuilderToken(ctx, ""); err != nil {
+		return nil, err
+	}
+	if t.secrets[vault], err = s.BuilderToken(ctx, "", "vault"); err != nil {
 		return nil, err
 	}
 	t.rows = map[string]string{
@@ -99,7 +117,7 @@ func foreignToken(s *stage.Stage) (string, error) {
 // writeKubeconfig writes one with a context for everybody, alice's first.
 func (t *set) writeKubeconfig() error {
 	var users []kubeconfig.User
-	for _, name := range []string{alice, bob, robot, newcomer, late, forger, stranger, nobody} {
+	for _, name := range []string{alice, bob, robot, newcomer, late, forger, stranger, nobody, heidi, ivan, builder, vault} {
 		users = append(users, kubeconfig.User{Name: name, Namespace: "dev", Token: t.secrets[name]})
 	}
 	users = append(users, t.wallet.user())
@@ -128,7 +146,11 @@ func (t *set) revealsToken(text string) bool {
 
 // stop ends gatehouse, then the stage.
 func (t *set) stop() {
+	if t.watch != nil {
+		t.watch.Stop()
+	}
 	t.gate.Stop()
+	_ = t.partner.Close() // its listener ends either way
 	t.Stage.Stop()
 	t.abandon()
 }

@@ -46,9 +46,20 @@ func tour() []section {
 			{newcomer, "its row is added while gatehouse runs", addRow},
 			kube(newcomer, "get deployments -o name", prints("deployment.apps/hello")),
 		}},
+		{"A second issuer, its people named by expressions of kube-apiserver's own configuration file", []row{
+			kube(heidi, "auth whoami", prints("partner:heidi", "partner:viewers")),
+			kube(heidi, "get deployments", refused(`User "partner:heidi" cannot list resource "deployments"`)),
+			kube(ivan, "get deployments", refused("Your token does not meet a rule of this cluster")),
+		}},
+		{"A workload, with a token of its ServiceAccount", []row{
+			kube(builder, "auth whoami", prints("system:serviceaccount:dev:builder", "system:serviceaccounts:dev", "JTI=")),
+			kube(builder, "get deployments -o name", prints("deployment.apps/hello")),
+			kube(vault, "get deployments", refused("Your token was issued for another application")),
+		}},
 		{"A client certificate, and its revocation", []row{
 			kube(grace, "auth whoami", prints("grace@example.com", "oidc:viewers", "X509SHA256=")),
 			kube(grace, "auth can-i get deployments", prints("yes")),
+			{grace, "kubectl get configmaps --watch", beginWatch},
 			{grace, "her certificate is revoked while gatehouse runs", revoke},
 			kube(grace, "get pods", refused("Your client certificate was revoked")),
 		}},

@@ -115,14 +115,17 @@ func (s *Stage) startCluster(ctx context.Context, cfg cluster.Config) error {
 	if s.Cluster, err = cluster.Start(ctx, cfg); err != nil {
 		return err
 	}
-	rbac, err := os.ReadFile(s.Deploy("rbac.yaml"))
-	if err != nil {
-		return fmt.Errorf("read gatehouse's own rights: %w", err)
-	}
-	for _, manifest := range [][]byte{rbac, people} {
-		if err := s.Cluster.Apply(ctx, manifest); err != nil {
+	for _, name := range []string{"rbac.yaml", "rbac-token-review.yaml"} {
+		rights, err := os.ReadFile(s.Deploy(name))
+		if err != nil {
+			return fmt.Errorf("read gatehouse's own rights: %w", err)
+		}
+		if err := s.Cluster.Apply(ctx, rights); err != nil {
 			return err
 		}
+	}
+	if err := s.Cluster.Apply(ctx, people); err != nil {
+		return err
 	}
 	s.kubeconfig, err = s.Cluster.ServiceAccountKubeconfig(ctx, AccountNamespace, AccountName)
 	return err
@@ -163,6 +166,38 @@ func (s *Stage) Env() map[string]string {
 		"GATEHOUSE_OIDC_GROUPS_PREFIX":  "oidc:",
 		"GATEHOUSE_SHUTDOWN_DELAY":      "0s", // there is no load balancer to wait for
 	}
+}
+
+// Builder is the ServiceAccount of a workload, which may look at what is in its
+// namespace, and BuilderUser is its user name.
+const (
+	BuilderNamespace = "dev"
+	BuilderName      = "builder"
+	BuilderUser      = "system:serviceaccount:dev:builder"
+)
+
+// BuilderToken asks the cluster for a token of that account, as the kubelet
+// does for a pod's projected volume. Without audiences it is for the API server.
+// boundTo is a Secret of the namespace with which it ends, or empty.
+func (s *Stage) BuilderToken(ctx context.Context, boundTo string, audiences ...string) (string, error) {
+	args := []string{"create", "token", BuilderName, "-n", BuilderNamespace, "--duration=10m"}
+	for _, audience := range audiences {
+		args = append(args, "--audience="+audience)
+	}
+	if boundTo != "" {
+		args = append(args, "--bound-object-kind=Secret", "--bound-object-name="+boundTo)
+	}
+	token, err := s.Cluster.Admin().Must(ctx, "", args...)
+	if err != nil {
+		return "", fmt.Errorf("a token of the builder: %w", err)
+	}
+	return strings.TrimSpace(token), nil
+}
+
+// AnotherCluster starts a second, empty cluster in dir, which exists. It
+// publishes the issuer of its ServiceAccount tokens. The caller stops it.
+func (s *Stage) AnotherCluster(ctx context.Context, dir string) (*cluster.Cluster, error) {
+	return cluster.Start(ctx, cluster.Config{Binaries: s.binaries, Dir: dir, PublicIssuer: true})
 }
 
 // NewDir makes a directory for one more instance of gatehouse.

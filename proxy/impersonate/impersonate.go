@@ -76,6 +76,32 @@ type Request struct {
 // Header returns the whole header of the outgoing request. An error means that
 // the identity could not be written as it is; nothing may be sent then.
 func Header(r Request) (http.Header, error) {
+	out := passable(r)
+	if r.Authorization != "" {
+		out["Authorization"] = []string{r.Authorization}
+	}
+	setUser(out, r.User)
+	if err := verify(out, r.User); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Passed returns the whole header of an outgoing request that the API server is
+// to judge by token, the caller's own: with nothing of gatehouse's credential
+// and without impersonation. r.User and r.Authorization are not used.
+func Passed(r Request, token string) (http.Header, error) {
+	if !auth.IsBearerToken(token) {
+		return nil, errors.New("there is no token to pass on") // never a request without a credential
+	}
+	out := passable(r)
+	out["Authorization"] = []string{"Bearer " + token}
+	return out, nil
+}
+
+// passable returns what is the same in every outgoing header: what the caller
+// may say, and what gatehouse says of the request. No credential is in it.
+func passable(r Request) http.Header {
 	out := make(http.Header, 16)
 	for _, name := range passed {
 		if values := r.In[name]; len(values) > 0 {
@@ -89,14 +115,7 @@ func Header(r Request) (http.Header, error) {
 	if r.ClientAddress != "" {
 		out["X-Forwarded-For"] = []string{r.ClientAddress}
 	}
-	if r.Authorization != "" {
-		out["Authorization"] = []string{r.Authorization}
-	}
-	setUser(out, r.User)
-	if err := verify(out, r.User); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return out
 }
 
 func setUpgrade(out http.Header, r Request) {

@@ -39,6 +39,9 @@ type Target struct {
 	// Requests speaks HTTP/2 where the API server does. Upgrades speaks
 	// HTTP/1.1, because SPDY cannot pass through HTTP/2.
 	Requests, Upgrades http.RoundTripper
+	// Callers is for requests that carry a caller's own token: its connections
+	// have nothing of gatehouse's credential, not the client certificate either.
+	Callers Connections
 
 	// TokenFile holds the bearer token; empty if the token does not come from a
 	// file.
@@ -49,6 +52,10 @@ type Target struct {
 	bearer atomic.Pointer[string]
 	close  func()
 }
+
+// Connections are the two ways to send requests, as Target.Requests and
+// Target.Upgrades are.
+type Connections struct{ Requests, Upgrades http.RoundTripper }
 
 // HasPath reports whether the API server's URL has a path of its own, as behind
 // a gateway that serves several.
@@ -144,16 +151,19 @@ func build(cfg *rest.Config, files []string) (*Target, error) {
 	}
 	tlsConfig.MinVersion = tls.VersionTLS12
 
-	requests := transport(cfg, tlsConfig)
-	requests.ForceAttemptHTTP2 = true
-	requests.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
-	upgrades := transport(cfg, tlsConfig)
-	upgrades.Protocols = new(http.Protocols)
-	upgrades.Protocols.SetHTTP1(true)
+	requests, upgrades := transports(cfg, tlsConfig)
+	bare := tlsConfig.Clone()
+	bare.Certificates, bare.GetClientCertificate = nil, nil
+	callersRequests, callersUpgrades := transports(cfg, bare)
 
 	t := &Target{
 		URL: server, Requests: requests, Upgrades: upgrades, TokenFile: cfg.BearerTokenFile,
-		close: func() { requests.CloseIdleConnections(); upgrades.CloseIdleConnections() },
+		Callers: Connections{Requests: callersRequests, Upgrades: callersUpgrades},
+		close: func() {
+			for _, transport := range []*http.Transport{requests, upgrades, callersRequests, callersUpgrades} {
+				transport.CloseIdleConnections()
+			}
+		},
 	}
 	for _, file := range append(files, cfg.CAFile, cfg.CertFile, cfg.KeyFile) {
 		if file != "" {
@@ -205,6 +215,17 @@ func check(cfg *rest.Config) (*url.URL, error) {
 		fault("`as` fields are not accepted: they would take the place of the caller's identity")
 	}
 	return server, errors.Join(faults...)
+}
+
+// transports returns one for requests and one for upgrades.
+func transports(cfg *rest.Config, tlsConfig *tls.Config) (requests, upgrades *http.Transport) {
+	requests = transport(cfg, tlsConfig)
+	requests.ForceAttemptHTTP2 = true
+	requests.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
+	upgrades = transport(cfg, tlsConfig)
+	upgrades.Protocols = new(http.Protocols)
+	upgrades.Protocols.SetHTTP1(true)
+	return requests, upgrades
 }
 
 func transport(cfg *rest.Config, tlsConfig *tls.Config) *http.Transport {
