@@ -12,33 +12,35 @@ import (
 
 const otherText = "other text, or a damaged certificate, in the CA file"
 
-// Promise: a file of client CAs is trusted as kube-apiserver trusts it, or is
-// refused for the reason that the documentation names.
-func TestClientCAFiles(t *testing.T) {
-	m := certMaker{t, now()}
-	root, other := m.issue(nil, m.authority("root")), m.issue(nil, m.authority("other"))
-	leaf := m.issue(root, named("alice", "dev"))
+// join returns strings and bytes, one behind the other.
+func join(parts ...any) (content []byte) {
+	for _, part := range parts {
+		switch part := part.(type) {
+		case string:
+			content = append(content, part...)
+		case []byte:
+			content = append(content, part...)
+		}
+	}
+	return content
+}
+
+// caFile is a file of CAs, with their verdict.
+type caFile struct {
+	is      string
+	content []byte
+	refused bool // by kube-apiserver
+	verdict
+}
+
+// caFiles are files with root, or leaf, and other things.
+func (m certMaker) caFiles(root, leaf *holder) []caFile {
+	other := m.issue(nil, m.authority("other"))
 	block := func(kind string, headers map[string]string) []byte {
 		return pem.EncodeToMemory(&pem.Block{Type: kind, Headers: headers, Bytes: other.der})
 	}
-	join := func(parts ...any) (content []byte) {
-		for _, part := range parts {
-			switch part := part.(type) {
-			case string:
-				content = append(content, part...)
-			case []byte:
-				content = append(content, part...)
-			}
-		}
-		return content
-	}
 	cutOff := other.pem()[:200]
-	for _, row := range []struct {
-		is      string
-		content []byte
-		refused bool // by kube-apiserver
-		verdict
-	}{
+	return []caFile{
 		{is: "one", content: root.pem()},
 		{is: "two", content: join(other.pem(), root.pem())},
 		{is: "no newline at the end", content: bytes.TrimSpace(root.pem())},
@@ -59,7 +61,16 @@ func TestClientCAFiles(t *testing.T) {
 		{is: "a damaged one before", content: join(cutOff, "\n", root.pem()), verdict: verdict{Differs: otherText}},
 		{is: "a damaged one behind", content: join(root.pem(), cutOff), verdict: verdict{Differs: otherText}},
 		{is: "a letter that is no base64", content: join(root.pem(), bytes.Replace(other.pem(), []byte("MII"), []byte("M!I"), 1)), verdict: verdict{Differs: otherText}},
-	} {
+	}
+}
+
+// Promise: a file of client CAs is trusted as kube-apiserver trusts it, or is
+// refused for the reason that the documentation names.
+func TestClientCAFiles(t *testing.T) {
+	m := certMaker{t, now()}
+	root := m.issue(nil, m.authority("root"))
+	leaf := m.issue(root, named("alice", "dev"))
+	for _, row := range m.caFiles(root, leaf) {
 		var want, got answer
 		if _, want.err = dynamiccertificates.NewStaticCAContent("oracle", row.content); want.err == nil {
 			want = certReference(t, row.content, now()).ask(leaf)

@@ -72,13 +72,12 @@ func cut(h *holder, change func([]byte) []byte) *holder {
 	return read(change(slices.Clone(h.der)), h.key)
 }
 
-// formRows are certificates whose bytes are not those that a CA would write.
+// formRows are certificates as a CA should not write them.
 func (m certMaker) formRows(r roots) []certRow {
 	leaf := m.issue(r.root, named("alice", "dev"))
 	anew := func(change func(*signedPart)) *holder { return m.signedAnew(r.root, leaf, change) }
-	notDER := verdict{Differs: "not-der"}
 	const unreadable = "x509: "
-	rows := []certRow{
+	return []certRow{
 		{is: "signed anew", holder: anew(func(*signedPart) {}), user: alice},
 		{is: "version 1 without extensions", holder: anew(func(p *signedPart) { p.Version, p.Extensions = 0, nil }), user: alice},
 		{is: "version 1 with extensions", holder: anew(func(p *signedPart) { p.Version = 0 }), user: alice},
@@ -93,6 +92,15 @@ func (m certMaker) formRows(r roots) []certRow {
 		{is: "issuer's name of another string type", holder: anew(func(p *signedPart) { p.Issuer = m.name(cn(encoded(asn1.TagUTF8String, "root"))) }), refused: "unknown authority"},
 		{is: "issuer's name of another case", holder: anew(func(p *signedPart) { p.Issuer = m.name(cn("ROOT")) }), refused: "unknown authority"},
 		{is: "issuer without a name", holder: anew(func(p *signedPart) { p.Issuer = m.name() }), refused: "unknown authority"},
+	}
+}
+
+// bytesRows are certificates whose bytes somebody changed afterwards.
+func (m certMaker) bytesRows(r roots) []certRow {
+	leaf := m.issue(r.root, named("alice", "dev"))
+	notDER := verdict{Differs: "not-der"}
+	const unreadable = "x509: "
+	return []certRow{
 		{is: "the other ECDSA signature", holder: m.twin(leaf), user: alice},
 		{is: "signature broken", holder: m.reencoded(leaf, func(f form) any { f.Signature.Bytes[20] ^= 1; return f }), refused: "unknown authority"},
 		{is: "signature empty", holder: m.reencoded(leaf, func(f form) any { f.Signature = asn1.BitString{}; return f }), refused: "unknown authority"},
@@ -120,10 +128,8 @@ func (m certMaker) formRows(r roots) []certRow {
 			f.Signature = asn1.BitString{Bytes: bits.Lsh(bits, 2).Bytes(), BitLength: f.Signature.BitLength - 2}
 			return f
 		}), user: alice, verdict: notDER},
+		{is: "intermediate with the other ECDSA signature", user: auth.User{Name: "alice"}, holder: m.underTwin(r.root)},
 	}
-	return append(rows, certRow{
-		is: "intermediate with the other ECDSA signature", user: auth.User{Name: "alice"}, holder: m.underTwin(r.root),
-	})
 }
 
 // underTwin is a certificate below an intermediate of changed signature.

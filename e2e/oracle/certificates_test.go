@@ -51,7 +51,7 @@ func (m certMaker) certificates() certRows {
 		cas: slices.Concat(root.pem(), second.pem(), third.pem(), r.pinned.pem(), opensslCA),
 		rows: slices.Concat(
 			m.leafRows(r), m.usageRows(r), m.trustRows(r), m.extensionRows(r), m.chainRows(r), m.constraintRows(r), m.keyRows(r),
-			m.subjectRows(r), m.stringRows(r), m.uidRows(r), m.formRows(r), openssl,
+			m.subjectRows(r), m.stringRows(r), m.wireRows(r), m.uidRows(r), m.formRows(r), m.bytesRows(r), openssl,
 		),
 	}
 }
