@@ -55,7 +55,7 @@ e2e: tools ## the demo, kubectl through gatehouse to a real kube-apiserver, and 
 FOR  ?= 5m
 SEED ?= 1
 oracle: ## for FOR, from SEED on: generated configurations, claims, certificates, headers
-	cd e2e && $(GO) test -count=1 -timeout 24h -v ./oracle -run TestGenerated -oracle.for $(FOR) -oracle.seed $(SEED)
+	cd e2e && $(GO) test -count=1 -timeout 24h -parallel 4 -v ./oracle -run TestGenerated -oracle.for $(FOR) -oracle.seed $(SEED)
 
 .PHONY: fuzz
 FUZZTIME ?= 60s

@@ -70,7 +70,7 @@ func (m Mapping) User(ctx context.Context, claims map[string]any) (user auth.Use
 		return auth.User{}, err
 	}
 	for _, rule := range m.required {
-		if got, ok := text(claims, rule.Claim); !ok || got != rule.RequiredValue {
+		if got, ok := stringClaim(claims, rule.Claim); !ok || got != rule.RequiredValue {
 			return auth.User{}, refuse(auth.RequiredClaim, "the claim `%s` must be the string %q", rule.Claim, rule.RequiredValue)
 		}
 	}
@@ -93,7 +93,7 @@ func (m Mapping) username(ctx context.Context, claims map[string]any, value *laz
 		return name, nil
 	}
 	claim := m.mappings.Username.Claim
-	name, ok := text(claims, claim)
+	name, ok := stringClaim(claims, claim)
 	if !ok {
 		return "", refuse(auth.BadUsernameClaim, "the claim `%s` is missing or not a string", claim)
 	}
@@ -108,9 +108,9 @@ func (m Mapping) username(ctx context.Context, claims map[string]any, value *laz
 	return prefix(m.mappings.Username.Prefix) + name, nil
 }
 
-// text returns a claim that must be a string. As for kube-apiserver, null is the
-// empty one; a claim that is not there is none.
-func text(claims map[string]any, name string) (value string, ok bool) {
+// stringClaim returns a claim that must be a string. As for kube-apiserver, null
+// is the empty one; a claim that is not there is none.
+func stringClaim(claims map[string]any, name string) (value string, ok bool) {
 	claim, present := claims[name]
 	if present && claim == nil {
 		return "", true
@@ -185,7 +185,7 @@ func stringOrList(value any) (list []string, ok bool) {
 func (m Mapping) uid(ctx context.Context, claims map[string]any, value *lazy.MapValue) (string, error) {
 	switch {
 	case m.mappings.UID.Claim != "":
-		uid, ok := text(claims, m.mappings.UID.Claim)
+		uid, ok := stringClaim(claims, m.mappings.UID.Claim)
 		if !ok {
 			return "", refuse(auth.BadMapping, "the claim `%s` of the uid is missing or not a string", m.mappings.UID.Claim)
 		}
