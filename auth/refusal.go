@@ -40,7 +40,9 @@ const (
 	BadName            Reason = "bad_name"            // a name, group, uid or extra that the wire would change
 	ReservedName       Reason = "reserved_name"       // a name or group that Kubernetes keeps for itself
 	IdentityTooLarge   Reason = "identity_too_large"  // more groups or extras than can be forwarded
-	UnsupportedClaims  Reason = "unsupported_claims"  // distributed claims, which are not followed
+	UnsupportedClaims  Reason = "unsupported_claims"  // distributed claims where nobody may look
+	GroupsUnavailable  Reason = "groups_unavailable"  // whoever knows the groups cannot be asked now
+	GroupsRefused      Reason = "groups_refused"      // whoever knows the groups does not accept the token or its user
 	Revoked            Reason = "revoked"             // it, or its user, stands in the revocation file
 	InternalAuthFailed Reason = "authenticator_error" // an authenticator failed for a reason of its own
 )
@@ -52,7 +54,7 @@ func Reasons() []Reason {
 		MalformedToken, UnsupportedAlgorithm, UnknownKey, BadSignature, IssuerUnavailable,
 		Expired, NotYetValid, WrongAudience, WrongParty, WrongTokenType, BadUsernameClaim,
 		UnverifiedEmail, BadGroupsClaim, RequiredClaim, BadMapping, ClaimRule, UserRule, BadName, ReservedName, IdentityTooLarge,
-		UnsupportedClaims, Revoked, InternalAuthFailed,
+		UnsupportedClaims, GroupsUnavailable, GroupsRefused, Revoked, InternalAuthFailed,
 		BadCertificate, CertificateExpired, CertificateRevoked, CertificateNotTrusted, CRLStale, CRLMissing,
 	}
 }
@@ -82,7 +84,7 @@ type Refusal struct {
 // NoVerdict reports whether r says nothing about the credential: it could not be
 // judged, and may be good.
 func (r *Refusal) NoVerdict() bool {
-	return r.Reason == IssuerUnavailable || r.Reason == InternalAuthFailed
+	return r.Reason == IssuerUnavailable || r.Reason == GroupsUnavailable || r.Reason == InternalAuthFailed
 }
 
 // Refuse makes a [*Refusal].

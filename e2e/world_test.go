@@ -66,6 +66,8 @@ func TestMainPath(t *testing.T) {
 			"ops port":                     w.testOpsPort,
 			"log":                          w.testLog,
 			"settings":                     w.testSettings,
+			"check --connect":              w.testCheckConnect,
+			"explain":                      w.testExplain,
 			"deploy":                       w.testDeploy,
 		} {
 			t.Run(name, func(t *testing.T) {

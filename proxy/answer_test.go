@@ -87,6 +87,8 @@ func TestRefusals(t *testing.T) {
 		auth.ReservedName:          {403, "reserved for Kubernetes itself"},
 		auth.IdentityTooLarge:      {403, "more groups than can be passed on"},
 		auth.UnsupportedClaims:     {401, "only says where to find them"},
+		auth.GroupsUnavailable:     {503, "groups cannot be looked up now"},
+		auth.GroupsRefused:         {401, "not accepted there"},
 		auth.BadCertificate:        {401, "does not name a user for client authentication"},
 		auth.CertificateExpired:    {401, "Your client certificate expired 5 minutes ago: get a new one."},
 		auth.CertificateRevoked:    {401, "was revoked"},

@@ -49,9 +49,7 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 			}
 			cleanResponse(resp.Header)
 			x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
-			if x.kind.watch {
-				resp.Body = endable(r.Context(), resp.Body)
-			}
+			resp.Body = endable(r.Context(), resp.Body, x.kind.watch)
 			if resp.StatusCode == http.StatusSwitchingProtocols {
 				x.writer.status = resp.StatusCode // the connection is taken over, and writes it itself
 			}

@@ -188,23 +188,9 @@ func (p *Proxy) authenticate(r *http.Request) (*auth.Identity, error) {
 	return identity, nil
 }
 
-// judge is authenticate without a trace. No identity leaves it that the name
-// policy has not passed.
+// judge is authenticate without a trace.
 func (p *Proxy) judge(r *http.Request) (*auth.Identity, error) {
-	identity, err := p.cfg.Authenticator.Authenticate(r)
-	if errors.Is(err, auth.ErrNotMine) {
-		return nil, auth.Refuse(auth.KindNone, auth.NoCredential, "the request carries no credential")
-	}
-	if err != nil {
-		return nil, err
-	}
-	if identity == nil {
-		return nil, errors.New("an authenticator returned neither identity nor error")
-	}
-	if err := p.cfg.Names.Check(identity.Kind, &identity.User); err != nil {
-		return nil, err
-	}
-	return identity, nil
+	return Identify(p.cfg.Authenticator, p.cfg.Names, r)
 }
 
 // refusalOf returns the refusal that err is, or that of an authenticator that

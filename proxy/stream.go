@@ -229,21 +229,23 @@ func (p *Proxy) begin(x *exchange, r *http.Request) (_ *http.Request, done func(
 	}
 }
 
-// watchBody is the body of a watch. When gatehouse ends it, it ends as if the
-// API server had, so that clients begin it again; any other answer that is cut
-// off must not look whole.
-type watchBody struct {
+// streamBody is the body of an answer that gatehouse may end. A watch then ends
+// as if the API server had ended it, so that clients begin it again. Any other
+// answer must not look whole: not even if the API server, which hears of the end
+// first, ends it properly in the last moment.
+type streamBody struct {
 	io.ReadCloser
-	ctx context.Context
+	ctx   context.Context
+	watch bool
 }
 
-// endable returns body, ending with ctx. A connection that can be written to,
-// as a watch over WebSocket has it, stays one.
-func endable(ctx context.Context, body io.ReadCloser) io.ReadCloser {
-	b := watchBody{body, ctx}
+// endable returns body, ending with ctx. A connection that can be written to, as
+// an upgrade has it, stays one.
+func endable(ctx context.Context, body io.ReadCloser, watch bool) io.ReadCloser {
+	b := streamBody{body, ctx, watch}
 	if w, ok := body.(io.Writer); ok {
 		return struct {
-			watchBody
+			streamBody
 			io.Writer
 		}{b, w}
 	}
@@ -251,12 +253,18 @@ func endable(ctx context.Context, body io.ReadCloser) io.ReadCloser {
 }
 
 // Read reads the answer.
-func (b watchBody) Read(p []byte) (int, error) {
+func (b streamBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
-		if _, ours := errors.AsType[*ended](context.Cause(b.ctx)); ours {
-			err = io.EOF
-		}
+	if err == nil {
+		return n, nil
 	}
-	return n, err
+	cause, ours := errors.AsType[*ended](context.Cause(b.ctx))
+	switch {
+	case ours && b.watch:
+		return n, io.EOF
+	case ours:
+		return n, cause
+	default:
+		return n, err
+	}
 }

@@ -1,6 +1,7 @@
 package authconfig
 
 import (
+	"maps"
 	"slices"
 
 	"k8s.io/apiserver/pkg/apis/apiserver"
@@ -39,8 +40,8 @@ func (f Flags) Issuer() (Issuer, error) {
 	if f.GroupsClaim != "" {
 		jwt.ClaimMappings.Groups = apiserver.PrefixedClaimOrExpression{Claim: f.GroupsClaim, Prefix: &f.GroupsPrefix}
 	}
-	for claim, value := range f.RequiredClaims {
-		jwt.ClaimValidationRules = append(jwt.ClaimValidationRules, apiserver.ClaimValidationRule{Claim: claim, RequiredValue: value})
+	for _, claim := range slices.Sorted(maps.Keys(f.RequiredClaims)) {
+		jwt.ClaimValidationRules = append(jwt.ClaimValidationRules, apiserver.ClaimValidationRule{Claim: claim, RequiredValue: f.RequiredClaims[claim]})
 	}
 	mapping, err := newMapping(authenticationcel.NewDefaultCompiler(), jwt)
 	return Issuer{URL: f.IssuerURL, Audiences: slices.Clone(jwt.Issuer.Audiences), Mapping: mapping}, err

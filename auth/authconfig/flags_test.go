@@ -89,6 +89,7 @@ func TestFlagsRefuse(t *testing.T) {
 		{"empty group", groups, `{"sub":"a","groups":["x",""]}`, auth.BadGroupsClaim},
 		{"empty string of groups", groups, `{"sub":"a","groups":""}`, auth.BadGroupsClaim},
 		{"distributed groups", groups, `{"sub":"a","_claim_names":{"groups":"src1"},"_claim_sources":{"src1":{"endpoint":"https://graph.example"}}}`, auth.UnsupportedClaims},
+		{"groups without room", groups, `{"sub":"a","hasgroups":true}`, auth.UnsupportedClaims},
 		{"required claim missing", required, `{"sub":"a"}`, auth.RequiredClaim},
 		{"required claim of another value", required, `{"sub":"a","hd":"x"}`, auth.RequiredClaim},
 		{"required claim in a list", required, `{"sub":"a","hd":["b.c"]}`, auth.RequiredClaim},
@@ -102,6 +103,33 @@ func TestFlagsRefuse(t *testing.T) {
 				t.Errorf("user %+v, error %v; want %s", user, err, tt.want)
 			}
 		})
+	}
+}
+
+// Promise: only a claim that is named as that of the groups may stand elsewhere,
+// as in kube-apiserver, and a token that has what it refers to is judged by that.
+func TestGroupsClaims(t *testing.T) {
+	if got := mappingOf(t, authconfig.Flags{IssuerURL: "https://a.example"}).GroupsClaims(); len(got) != 0 {
+		t.Errorf("without groups: %q", got)
+	}
+	mapping := mappingOf(t, authconfig.Flags{IssuerURL: "https://a.example", GroupsClaim: "roles"})
+	if got := mapping.GroupsClaims(); len(got) != 1 || got[0] != "roles" || mapping.GroupsByExpression() {
+		t.Errorf("with the claim roles: %q", got)
+	}
+	config, err := authconfig.Parse([]byte(file("v1", "  claimMappings: {username: {claim: sub, prefix: ''}, groups: {expression: 'claims.groups'}}\n")), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mapping := config.Issuers[0].Mapping; len(mapping.GroupsClaims()) != 0 || !mapping.GroupsByExpression() {
+		t.Errorf("with an expression: %q", mapping.GroupsClaims())
+	}
+	for _, claims := range []string{
+		`{"sub":"a","roles":["x"],"_claim_names":{"roles":"s"},"_claim_sources":{}}`,
+		`{"sub":"a","hasgroups":true}`, // of another claim
+	} {
+		if _, err := mapping.User(t.Context(), claimsOf(t, claims)); err != nil {
+			t.Errorf("%s: %v", claims, err)
+		}
 	}
 }
 

@@ -18,7 +18,8 @@ import (
 // Mapping makes a user of the verified claims of a token.
 type Mapping struct {
 	mappings apiserver.ClaimMappings
-	required []apiserver.ClaimValidationRule // those that name a claim
+	rules    []apiserver.ClaimValidationRule
+	required []int // which of rules name a claim; the others are in cel
 	cel      authenticationcel.CELMapper
 }
 
@@ -27,10 +28,10 @@ func newMapping(compiler authenticationcel.Compiler, jwt apiserver.JWTAuthentica
 	if len(faults) > 0 {
 		return Mapping{}, joined(faults)
 	}
-	m := Mapping{mappings: jwt.ClaimMappings, cel: cel}
-	for _, rule := range jwt.ClaimValidationRules {
+	m := Mapping{mappings: jwt.ClaimMappings, rules: jwt.ClaimValidationRules, cel: cel}
+	for i, rule := range m.rules {
 		if rule.Claim != "" {
-			m.required = append(m.required, rule)
+			m.required = append(m.required, i)
 		}
 	}
 	return m, nil
@@ -44,11 +45,24 @@ func (m Mapping) Claims() []string {
 			names = append(names, name)
 		}
 	}
-	for _, rule := range m.required {
-		names = append(names, rule.Claim)
+	for _, i := range m.required {
+		names = append(names, m.rules[i].Claim)
 	}
 	return names
 }
+
+// GroupsClaims returns the name of the claim that m reads as groups. It is empty
+// if there are none, or if an expression makes them: kube-apiserver then follows
+// no reference to claims that stand elsewhere.
+func (m Mapping) GroupsClaims() []string {
+	if m.mappings.Groups.Claim == "" {
+		return nil
+	}
+	return []string{m.mappings.Groups.Claim}
+}
+
+// GroupsByExpression reports whether an expression makes the groups.
+func (m Mapping) GroupsByExpression() bool { return m.cel.Groups != nil }
 
 // User returns whom claims name. Its steps and their order are those of
 // kube-apiserver's JWT authenticator (v1.37): user name, groups, uid, extra,
@@ -69,9 +83,9 @@ func (m Mapping) User(ctx context.Context, claims map[string]any) (user auth.Use
 	if user.Extra, err = m.extra(ctx, claims, value); err != nil {
 		return auth.User{}, err
 	}
-	for _, rule := range m.required {
-		if got, ok := stringClaim(claims, rule.Claim); !ok || got != rule.RequiredValue {
-			return auth.User{}, refuse(auth.RequiredClaim, "the claim `%s` must be the string %q", rule.Claim, rule.RequiredValue)
+	for _, i := range m.required {
+		if err := m.checkRequired(i, claims); err != nil {
+			return auth.User{}, err
 		}
 	}
 	if err := m.checkRules(ctx, value, user); err != nil {
@@ -144,11 +158,8 @@ func (m Mapping) groups(ctx context.Context, claims map[string]any, value *lazy.
 	}
 	member, present := claims[claim]
 	if !present {
-		value, named := claims["_claim_names"]
-		names, _ := value.(map[string]any)
-		_, sources := claims["_claim_sources"]
-		if names[claim] != nil || named && !sources {
-			return nil, refuse(auth.UnsupportedClaims, "the claim `%s` is distributed (`_claim_names`), which is not supported", claim)
+		if err := elsewhere(claims, claim); err != nil {
+			return nil, err
 		}
 	}
 	groups, ok := stringOrList(member)
@@ -159,6 +170,23 @@ func (m Mapping) groups(ctx context.Context, claims map[string]any, value *lazy.
 		groups[i] = prefix(m.mappings.Groups.Prefix) + groups[i]
 	}
 	return groups, nil
+}
+
+// elsewhere refuses a token that only says where the groups are, or that there
+// are some: nobody has found them, and without them a person would be somebody
+// with fewer rights, or with more where a rule takes some away.
+func elsewhere(claims map[string]any, claim string) error {
+	value, named := claims["_claim_names"]
+	names, _ := value.(map[string]any)
+	_, sources := claims["_claim_sources"]
+	switch {
+	case names[claim] != nil || named && !sources:
+		return refuse(auth.UnsupportedClaims, "the claim `%s` is distributed (`_claim_names`), and nothing is set up to resolve it", claim)
+	case claim == "groups" && claims["hasgroups"] == true:
+		return refuse(auth.UnsupportedClaims, "the token says that there are groups (`hasgroups`) and not which, and nothing is set up to resolve it")
+	default:
+		return nil
+	}
 }
 
 // stringOrList returns a new list; nothing for null.
@@ -232,33 +260,75 @@ func (m Mapping) extra(ctx context.Context, claims map[string]any, value *lazy.M
 	return extra, nil
 }
 
+// checkRequired judges rules[i], which names a claim.
+func (m Mapping) checkRequired(i int, claims map[string]any) error {
+	rule := m.rules[i]
+	if got, ok := stringClaim(claims, rule.Claim); !ok || got != rule.RequiredValue {
+		return refuse(auth.RequiredClaim, "%s: the claim `%s` must be the string %q", claimRule(i), rule.Claim, rule.RequiredValue)
+	}
+	return nil
+}
+
+// The lists of rules, as the configuration names them.
+const (
+	claimRules = "claimValidationRules"
+	userRules  = "userValidationRules"
+)
+
+func claimRule(i int) string { return fmt.Sprintf("%s[%d]", claimRules, i) }
+
+func userRule(i int) string { return fmt.Sprintf("%s[%d]", userRules, i) }
+
+// claimRule returns the place in the configuration of the rule that is the n-th
+// of those that are expressions.
+func (m Mapping) claimRule(n int) string {
+	for i, rule := range m.rules {
+		if rule.Claim != "" {
+			continue
+		}
+		if n == 0 {
+			return claimRule(i)
+		}
+		n--
+	}
+	return claimRules
+}
+
 // checkRules evaluates the rules that are expressions.
 func (m Mapping) checkRules(ctx context.Context, claims *lazy.MapValue, user auth.User) error {
 	if m.cel.ClaimValidationRules != nil {
 		results, err := m.cel.ClaimValidationRules.EvalClaimMappings(ctx, claims)
-		if err := firstFailed("claimValidationRules", results, err); err != nil {
+		if err := firstFailed(claimRules, m.claimRule, results, err); err != nil {
 			return refuse(auth.ClaimRule, "%v", err)
 		}
 	}
 	if m.cel.UserValidationRules != nil {
 		results, err := m.cel.UserValidationRules.EvalUser(ctx, userValue(user))
-		if err := firstFailed("userValidationRules", results, err); err != nil {
+		if err := firstFailed(userRules, userRule, results, err); err != nil {
 			return refuse(auth.UserRule, "%v", err)
 		}
 	}
 	return nil
 }
 
-func firstFailed(rules string, results []authenticationcel.EvaluationResult, err error) error {
+func firstFailed(rules string, place func(int) string, results []authenticationcel.EvaluationResult, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", rules, err)
 	}
 	for i, result := range results {
-		if passed, ok := result.EvalResult.Value().(bool); !ok || !passed {
-			return fmt.Errorf("%s[%d]: %q is not true%s", rules, i, result.ExpressionAccessor.GetExpression(), message(result.ExpressionAccessor))
+		if err := notTrue(result); err != nil {
+			return fmt.Errorf("%s: %w", place(i), err)
 		}
 	}
 	return nil
+}
+
+// notTrue returns an error unless a rule is met.
+func notTrue(result authenticationcel.EvaluationResult) error {
+	if passed, ok := result.EvalResult.Value().(bool); ok && passed {
+		return nil
+	}
+	return fmt.Errorf("`%s` is not true%s", result.ExpressionAccessor.GetExpression(), message(result.ExpressionAccessor))
 }
 
 // message returns what the configuration says of a rule that fails.

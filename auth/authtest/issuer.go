@@ -23,7 +23,7 @@ const Audience = "gatehouse"
 
 // Issuer is an OpenID Connect issuer: discovery, a key set, and tokens.
 type Issuer struct {
-	URL string // https://127.0.0.1:<port>, also the `iss` of its tokens
+	URL string // https://127.0.0.1:<port> and a path if it has one, also the `iss` of its tokens
 
 	// DiscoveryFetches and KeyFetches count what was asked of it.
 	DiscoveryFetches, KeyFetches atomic.Int64
@@ -40,6 +40,11 @@ type Issuer struct {
 // StartIssuer starts an issuer on listener, which it owns from then on, with
 // one RS256 key "key-1". Its certificate is issued by ca for 127.0.0.1.
 func StartIssuer(ca *CA, listener net.Listener) (*Issuer, error) {
+	return startIssuer(ca, listener, "", http.NewServeMux())
+}
+
+// startIssuer starts an issuer whose URL has a path, beside what mux serves.
+func startIssuer(ca *CA, listener net.Listener, path string, mux *http.ServeMux) (*Issuer, error) {
 	key, err := NewKey("key-1", jose.RS256)
 	if err != nil {
 		return nil, err
@@ -52,10 +57,9 @@ func StartIssuer(ca *CA, listener net.Listener) (*Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve issuer: %w", err)
 	}
-	i := &Issuer{URL: "https://" + listener.Addr().String(), keys: []*Key{key}, cert: pair.Cert}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /.well-known/openid-configuration", i.serveDiscovery)
-	mux.HandleFunc("GET /keys", i.serveKeys)
+	i := &Issuer{URL: "https://" + listener.Addr().String() + path, keys: []*Key{key}, cert: pair.Cert}
+	mux.HandleFunc("GET "+path+"/.well-known/openid-configuration", i.serveDiscovery)
+	mux.HandleFunc("GET "+path+"/keys", i.serveKeys)
 	i.server = &http.Server{
 		Handler:           i.unlessDown(mux),
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},

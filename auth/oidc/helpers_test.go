@@ -156,6 +156,8 @@ type subject struct{}
 
 func (subject) Claims() []string { return []string{"sub", "groups", "login"} }
 
+func (subject) GroupsClaims() []string { return []string{"groups"} }
+
 func (subject) User(_ context.Context, claims map[string]any) (auth.User, error) {
 	name, ok := claims["sub"].(string)
 	if !ok {

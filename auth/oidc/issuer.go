@@ -43,6 +43,10 @@ type Mapping interface {
 	User(ctx context.Context, claims map[string]any) (auth.User, error)
 	// Claims returns the names of the claims that it reads by name.
 	Claims() []string
+	// GroupsClaims returns those of them that it reads as groups. As in
+	// kube-apiserver, they alone may stand elsewhere; what expressions read may
+	// not.
+	GroupsClaims() []string
 }
 
 // Config describes one issuer.
@@ -53,6 +57,9 @@ type Config struct {
 	// DiscoveryURL is where the discovery document is. Default: the well-known
 	// place below URL.
 	DiscoveryURL string
+	// Resolver finds groups to which tokens only refer. Default: nobody does,
+	// so that Mapping sees the tokens as they are.
+	Resolver Resolver
 	// Algorithms that may sign. Default: RS256.
 	Algorithms []string
 	// AuthorizedParties are the clients, besides Audiences, that `azp` may
@@ -221,12 +228,16 @@ func (i *Issuer) verify(ctx context.Context, t *unverified) (id *auth.Identity, 
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	user, err := i.cfg.Mapping.User(ctx, t.claims)
+	claims, until, err := i.resolve(ctx, t.claims, expires)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	user, err := i.cfg.Mapping.User(ctx, claims)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
 	id = &auth.Identity{User: user, Kind: auth.KindOIDC, Issuer: i.url, Expires: expires, Credential: t.claims.credential()}
-	return id, expires, nil
+	return id, until, nil
 }
 
 // checkToken judges everything but whom t names. It returns when t expires.

@@ -92,7 +92,7 @@ func (k *keyRing) run(ctx context.Context) {
 // are of.
 func (k *keyRing) keys() ([]jose.JSONWebKey, *keySnapshot) {
 	snapshot := k.current.Load()
-	if snapshot == nil || k.now().Sub(snapshot.fetched) > k.maxAge {
+	if k.tooOld(snapshot) {
 		return nil, snapshot
 	}
 	return snapshot.keys, snapshot
@@ -106,6 +106,10 @@ func (k *keyRing) generation() uint64 {
 		return 0
 	}
 	return snapshot.generation
+}
+
+func (k *keyRing) tooOld(snapshot *keySnapshot) bool {
+	return snapshot == nil || k.now().Sub(snapshot.fetched) > k.maxAge
 }
 
 // demand asks the issuer again because the snapshot seen verifies no token. It
@@ -122,7 +126,7 @@ func (k *keyRing) demand(ctx context.Context, seen *keySnapshot) bool {
 		return false
 	case f == nil:
 		k.onDemand = now
-		f = k.launch(ctx, false)
+		f = k.launch(ctx, k.tooOld(seen))
 	}
 	k.mu.Unlock()
 	// A slow issuer may not hold a request, which anybody can send, for long.

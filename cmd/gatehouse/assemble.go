@@ -17,6 +17,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth/authconfig"
 	"github.com/kube-gatehouse/gatehouse/auth/clientcert"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
+	"github.com/kube-gatehouse/gatehouse/auth/oidc/entra"
 	"github.com/kube-gatehouse/gatehouse/auth/revocation"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenfile"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenreview"
@@ -28,39 +29,42 @@ import (
 // parts is everything that the settings describe, built but not running. The
 // command check builds it to find faults, and serve to run it.
 type parts struct {
-	settings    settings
-	log         *slog.Logger
-	metrics     *prometheus.Registry
-	names       auth.NamePolicy
-	certificate *serve.Certificate
-	upstream    upstream.Live
-	tokens      auth.Live    // of the token file
-	tokenCount  atomic.Int64 // how many tokens are in it
-	issuers     issuers
-	clientCerts clientcert.Live
-	accounts    *tokenreview.Authenticator // nil if ServiceAccount tokens are not accepted
-	self        selfName
-	reviews     reviewMetrics
-	revoked     revocation.Live
-	recheck     atomic.Pointer[func()] // judges the streams under way again; nil before there are any
-	watcher     *reload.Watcher
-	fetches     *prometheus.CounterVec
-	lookups     *prometheus.CounterVec
-	warnings    map[string][]string // of a source: what is allowed, and probably not meant
+	settings     settings
+	log          *slog.Logger
+	metrics      *prometheus.Registry
+	names        auth.NamePolicy
+	certificate  *serve.Certificate
+	upstream     upstream.Live
+	tokens       auth.Live    // of the token file
+	tokenCount   atomic.Int64 // how many tokens are in it
+	issuers      issuers
+	entra        atomic.Pointer[entra.Resolver]
+	clientCerts  clientcert.Live
+	accounts     *tokenreview.Authenticator // nil if ServiceAccount tokens are not accepted
+	self         selfName
+	reviews      reviewMetrics
+	revoked      revocation.Live
+	recheck      atomic.Pointer[func()] // judges the streams under way again; nil before there are any
+	watcher      *reload.Watcher
+	fetches      *prometheus.CounterVec
+	lookups      *prometheus.CounterVec // of verified tokens
+	groupLookups *prometheus.CounterVec
+	warnings     map[string][]string // of a source: what is allowed, and probably not meant
 }
 
 // assemble reads every file that s names. Whatever is wrong is added to f.
 func assemble(s settings, log *slog.Logger, f *faults) *parts {
 	p := &parts{
-		settings:    s,
-		log:         log,
-		metrics:     prometheus.NewRegistry(),
-		names:       auth.NamePolicy{AllowedReserved: s.AllowedReservedNames},
-		certificate: &serve.Certificate{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile},
-		warnings:    map[string][]string{},
-		fetches:     newFetchCounter(),
-		reviews:     newReviewMetrics(),
-		lookups:     newLookupCounter(),
+		settings:     s,
+		log:          log,
+		metrics:      prometheus.NewRegistry(),
+		names:        auth.NamePolicy{AllowedReserved: s.AllowedReservedNames},
+		certificate:  &serve.Certificate{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile},
+		warnings:     map[string][]string{},
+		fetches:      newFetchCounter(),
+		reviews:      newReviewMetrics(),
+		lookups:      newLookupCounter(),
+		groupLookups: newGroupLookupCounter(),
 	}
 	p.issuers.log, p.issuers.changed = log, p.changed
 	var err error
@@ -77,6 +81,9 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 	if s.ClientCAFile != "" {
 		f.addAll("CLIENT_CA_FILE", p.watcher.Add(reload.Source{Name: "client_ca", Files: notEmpty(s.ClientCAFile, s.ClientCRLFile), Load: p.loadClientCAs}))
 	}
+	if s.Entra.configured() {
+		f.addAll("ENTRA_TENANT_ID", p.watcher.Add(reload.Source{Name: "entra", Files: notEmpty(s.Entra.ClientSecretFile, s.Entra.CAFile), Load: p.loadEntra}))
+	}
 	if s.OIDC.configured() {
 		f.addAll("OIDC_ISSUER_URL", p.watcher.Add(reload.Source{Name: "oidc_ca_file", Files: notEmpty(s.OIDC.CAFile), Load: p.loadIssuer}))
 	} else if s.AuthenticationConfig != "" {
@@ -86,6 +93,7 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 		f.addAll("REVOCATION_FILE", p.watcher.Add(reload.Source{Name: "revocation_file", Files: []string{s.RevocationFile}, Load: p.loadRevocations}))
 	}
 	p.addTokenReview(f)
+	p.warnOfTenant()
 	return p
 }
 
@@ -214,7 +222,7 @@ func (p *parts) loadIssuer() ([]string, error) {
 	if reported {
 		o.SigningAlgs = nil // so that what else is wrong is found
 	}
-	roots, rootsErr := readRoots(o.CAFile)
+	roots, rootsErr := readRoots("OIDC_CA_FILE", o.CAFile)
 	if slices.Contains(p.disallowedIssuers(), o.IssuerURL) {
 		rootsErr = errors.Join(rootsErr, errors.New("is the issuer of the cluster's own ServiceAccount tokens: set GATEHOUSE_ALLOW_CLUSTER_ISSUER if they may sign in as people do"))
 	}
@@ -283,7 +291,7 @@ func (p *parts) disallowedIssuers() []string {
 
 func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, algorithms []string) (*oidc.Issuer, error) {
 	hits, misses := p.lookups.WithLabelValues("hit"), p.lookups.WithLabelValues("miss")
-	return oidc.New(oidc.Config{
+	cfg := oidc.Config{
 		URL:               described.URL,
 		DiscoveryURL:      described.DiscoveryURL,
 		Audiences:         described.Audiences,
@@ -307,20 +315,26 @@ func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, alg
 			}
 		},
 		Log: p.log,
-	})
+	}
+	var err error
+	if cfg.Resolver, err = p.newResolver(cfg, described.Mapping); err != nil {
+		return nil, err
+	}
+	return oidc.New(cfg)
 }
 
-func readRoots(file string) (*x509.CertPool, error) {
+// readRoots returns the certificates in a file that a variable names.
+func readRoots(variable, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil //nolint:nilnil // nil stands for the system's roots in crypto/tls
 	}
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fault{"OIDC_CA_FILE", err}
+		return nil, fault{variable, err}
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(content) {
-		return nil, fault{"OIDC_CA_FILE", fmt.Errorf("%s holds no certificate in PEM", file)}
+		return nil, fault{variable, fmt.Errorf("%s holds no certificate in PEM", file)}
 	}
 	return roots, nil
 }

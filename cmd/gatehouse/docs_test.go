@@ -99,6 +99,6 @@ func TestDocumentedLinksLead(t *testing.T) {
 // anchorOf returns the anchor of a heading, as GitHub makes it.
 func anchorOf(heading string) string {
 	heading = strings.ToLower(heading)
-	heading = regexp.MustCompile("[^\\p{L}\\p{N}_ -]").ReplaceAllString(heading, "")
+	heading = regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(heading, "")
 	return strings.ReplaceAll(heading, " ", "-")
 }

@@ -94,6 +94,19 @@ func settingFaults() []faultCase {
 		{"lists", map[string]string{"AUTHORIZED_PARTIES": "cli, web", "ALLOWED_RESERVED_NAMES": "system:a,", "JWKS_ORIGINS": "https://keys.example.com/"},
 			[]string{`GATEHOUSE_AUTHORIZED_PARTIES: the entry " web"`, `GATEHOUSE_ALLOWED_RESERVED_NAMES: the entry ""`,
 				`GATEHOUSE_JWKS_ORIGINS: "https://keys.example.com/" is not an origin like https://keys.example.com`}},
+		{"endpoints of claim sources", map[string]string{"DISTRIBUTED_CLAIM_ENDPOINTS": "https://claims.example.com/groups,http://a.example,https://b.example/..,https://c.example?x"},
+			[]string{`GATEHOUSE_DISTRIBUTED_CLAIM_ENDPOINTS: "http://a.example" is no URL like https://claims.example.com/groups: it does not begin with https://`,
+				`"https://b.example/.." is no URL like https://claims.example.com/groups: it has a dot segment`, `"https://c.example?x" is no URL like`}},
+		{"blank endpoint", map[string]string{"DISTRIBUTED_CLAIM_ENDPOINTS": "https://claims.example.com/groups,"}, []string{`GATEHOUSE_DISTRIBUTED_CLAIM_ENDPOINTS: the entry "" is empty`}},
+		{"part of Entra", map[string]string{"ENTRA_GROUPS_MAX_AGE": "1m"},
+			[]string{"GATEHOUSE_ENTRA_TENANT_ID: is required", "GATEHOUSE_ENTRA_CLIENT_ID: is required", "GATEHOUSE_ENTRA_CLIENT_SECRET_FILE: is required"}},
+		{"all of Entra", map[string]string{
+			"ENTRA_TENANT_ID": "common", "ENTRA_CLIENT_ID": "x", "ENTRA_CLIENT_SECRET_FILE": "/nonexistent/secret", "ENTRA_GROUPS": "admins", "ENTRA_GROUPS_MAX_AGE": "2h",
+			"ENTRA_LOGIN_URL": "http://login.example", "ENTRA_GRAPH_URL": "https://graph.example/v1.0", "ENTRA_CA_FILE": "/nonexistent/ca",
+		}, []string{`GATEHOUSE_ENTRA_TENANT_ID: "common" is not an id like`, `GATEHOUSE_ENTRA_CLIENT_ID: "x" is not an id`, `GATEHOUSE_ENTRA_GROUPS: "admins" is not an id`,
+			"GATEHOUSE_ENTRA_GROUPS_MAX_AGE: 2h0m0s is not between 1s and 1h", `GATEHOUSE_ENTRA_LOGIN_URL: "http://login.example" is not an origin`,
+			`GATEHOUSE_ENTRA_GRAPH_URL: "https://graph.example/v1.0" is not an origin`, "GATEHOUSE_ENTRA_CLIENT_SECRET_FILE: open /nonexistent/secret: no such file",
+			"GATEHOUSE_ENTRA_CA_FILE: open /nonexistent/ca: no such file"}},
 	}
 }
 
@@ -109,7 +122,10 @@ func fileFaults(t *testing.T, w *world) []faultCase {
 	short := w.write(t, "short.csv", "good-token-of-ed,ed,1\nbroken-token-of-dee,dee\nbroken-token-of-dee2,system:admin,1\n")
 	cut := w.write(t, "cut.csv", "good-token-of-ed,ed,1\nbroken-token-of-dee,dee,1")
 	bad := w.write(t, "bad-kubeconfig", strings.Replace(kubeconfig("http://127.0.0.1:1", "ca.crt", "as: boss"), "user: {", "user: {token: broken-token-of-dee, ", 1))
+	twoLines := w.write(t, "two-lines", "broken-token-of-dee\nbroken-token-of-dee2\n")
 	return []faultCase{
+		{"secret of two lines", map[string]string{"ENTRA_TENANT_ID": authtest.EntraTenantID, "ENTRA_CLIENT_ID": authtest.EntraClientID, "ENTRA_CLIENT_SECRET_FILE": twoLines},
+			[]string{"GATEHOUSE_ENTRA_CLIENT_SECRET_FILE: " + twoLines + " does not hold one line of visible characters"}},
 		{"missing files", map[string]string{"TLS_CERT_FILE": "/nonexistent/crt", "TLS_KEY_FILE": "/nonexistent/key",
 			"KUBECONFIG": "/nonexistent/kubeconfig", "TOKEN_AUTH_FILE": "/nonexistent/csv"},
 			[]string{"GATEHOUSE_TLS_CERT_FILE: read serving certificate: open /nonexistent/crt: no such file",

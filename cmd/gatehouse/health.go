@@ -148,7 +148,7 @@ func (h *health) registerMetrics() error {
 		gauge("gatehouse_serving_certificate_expiry_timestamp_seconds", "When the serving certificate ends, in Unix time.", nil,
 			func() float64 { return float64(h.parts.certificate.Expires().Unix()) }),
 	}
-	all = append(all, h.parts.fetches, h.parts.lookups, issuerMetrics{&h.parts.issuers}, h.parts.crlMetric())
+	all = append(all, h.parts.fetches, h.parts.lookups, h.parts.groupLookups, issuerMetrics{&h.parts.issuers}, h.parts.crlMetric())
 	for _, issuer := range h.parts.issuers.list() {
 		for _, result := range []bool{true, false} {
 			h.parts.fetches.WithLabelValues(issuerHash(issuer.URL()), resultLabel(result))

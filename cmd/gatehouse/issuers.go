@@ -69,6 +69,14 @@ func (s *issuers) list() []*oidc.Issuer {
 	return nil
 }
 
+// router returns the set in use as what tells tokens apart, or nil.
+func (s *issuers) router() *oidc.Issuers {
+	if set := s.current.Load(); set != nil {
+		return set.router
+	}
+	return nil
+}
+
 // knows reports whether tokens that name an issuer belong to the set in use.
 func (s *issuers) knows(issuer string) bool {
 	set := s.current.Load()

@@ -65,3 +65,5 @@ func (subject) User(_ context.Context, claims map[string]any) (auth.User, error)
 }
 
 func (subject) Claims() []string { return nil }
+
+func (subject) GroupsClaims() []string { return nil }

@@ -33,18 +33,22 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	// client-go logs there. The logger is one for the whole process.
 	klog.SetSlogLogger(newLog(environment(os.Environ()), os.Stderr))
-	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is main with its surroundings as arguments. It returns the exit code.
-func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot(environment(environ))
 	root.SetArgs(args)
+	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if errors.Is(err, errSaid) {
+		return exitFault
 	}
 	if usage, ok := errors.AsType[usageError](err); ok {
 		fmt.Fprintf(stderr, "gatehouse: %v\nRun `gatehouse --help`.\n", usage)
@@ -57,13 +61,16 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 // usageError says that the command line makes no sense.
 type usageError struct{ error }
 
+// errSaid is the error of a command that has said itself what is wrong.
+var errSaid = errors.New("said already")
+
 func newRoot(environ map[string]string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "gatehouse",
 		Short: "The front door of a Kubernetes cluster for any identity",
 		Long: "gatehouse stands in front of a Kubernetes API server. It checks who a caller is, by an\n" +
 			"OIDC ID token or a static token, and forwards the request as that user.",
-		Example:       "  gatehouse check\n  gatehouse serve",
+		Example:       "  gatehouse check --connect\n  gatehouse serve\n  gatehouse explain < token",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -75,8 +82,11 @@ func newRoot(environ map[string]string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(environ), newCheck(environ), newVersion())
+	root.AddCommand(newServe(environ), newCheck(environ), newExplain(environ), newVersion())
 	for _, command := range root.Commands() {
+		if command.Args != nil {
+			continue
+		}
 		command.Args = func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageError{fmt.Errorf("unexpected argument %q", args[0])}

@@ -89,6 +89,7 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 		"reason":      {"unreachable", "own_credential", "certificate", "timeout", "broken", "shutdown", "identity_changed"},
 		"kind":        {"request", "watch", "connect"},
 		"source":      {"serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file"},
+		"resolver":    {"distributed", "entra"},
 		"issuer_hash": {issuerHash(issuer.URL)},
 		"le":          {"+Inf"},
 		"code":        {"other"},

@@ -46,7 +46,7 @@ func (w *world) launch(t *testing.T, settings map[string]string, begun func(line
 	go func() {
 		defer close(p.done)
 		defer p.log.close()
-		p.code = run(ctx, []string{"serve"}, w.environ(settings), io.Discard, p.log)
+		p.code = run(ctx, []string{"serve"}, w.environ(settings), strings.NewReader(""), io.Discard, p.log)
 	}()
 	t.Cleanup(func() {
 		p.client.CloseIdleConnections() // else the server waits a second for them
@@ -71,10 +71,16 @@ func (p *process) wait(t *testing.T) int {
 // once runs a command that ends by itself.
 func once(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return onceWith(t, "", environ, args...)
+}
+
+// onceWith is once with something on its standard input.
+func onceWith(t *testing.T, stdin string, environ []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var out, errs bytes.Buffer
-	code = run(ctx, args, environ, &out, &errs)
+	code = run(ctx, args, environ, strings.NewReader(stdin), &out, &errs)
 	if ctx.Err() != nil {
 		t.Fatalf("gatehouse %s did not end by itself", strings.Join(args, " "))
 	}

@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -34,47 +31,12 @@ func newServe(environ map[string]string) *cobra.Command {
 	}
 }
 
-func newCheck(environ map[string]string) *cobra.Command {
-	return &cobra.Command{
-		Use:   "check",
-		Short: "Read every setting and file, and report all faults",
-		Long: "Read every setting and every file that the settings name, as serve would, and report all\n" +
-			"faults at once. Nothing is started, and nobody is asked over the network. Exits 1 on any fault.",
-		Example: "  gatehouse check && gatehouse serve",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := load(environ, slog.New(slog.DiscardHandler))
-			if err != nil {
-				return err
-			}
-			for _, source := range slices.Sorted(maps.Keys(p.warnings)) {
-				for _, warning := range p.warnings[source] {
-					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", warning)
-				}
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "The settings and all files are good.")
-			return err
-		},
-	}
-}
-
 // load reads the settings and all files. The error lists every fault.
 func load(environ map[string]string, log *slog.Logger) (*parts, error) {
 	var f faults
 	s := parseSettings(environ, &f)
 	p := assemble(s, log, &f)
-	if len(f) == 0 {
-		return p, nil
-	}
-	var b strings.Builder
-	noun := "faults"
-	if len(f) == 1 {
-		noun = "fault"
-	}
-	fmt.Fprintf(&b, "%d %s in the settings:", len(f), noun)
-	for _, fault := range f {
-		fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(fault.Error(), "\n", "\n    "))
-	}
-	return nil, errors.New(b.String())
+	return p, f.err()
 }
 
 // newLog returns the log that the environment asks for, or the default if it

@@ -44,12 +44,6 @@ func (v *reviews) give(token, name string, audiences ...string) {
 	v.accounts[token] = account{name, audiences}
 }
 
-func (v *reviews) remove(token string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	delete(v.accounts, token)
-}
-
 // count returns how often the API server was asked about token.
 func (v *reviews) count(token string) int {
 	v.mu.Lock()

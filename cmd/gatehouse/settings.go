@@ -41,6 +41,10 @@ type settings struct {
 	JWKSRefreshInterval time.Duration `env:"JWKS_REFRESH_INTERVAL" envDefault:"5m" doc:"How often an issuer's keys are fetched again. A withdrawn key stops working within this time."`
 	JWKSMaxAge          time.Duration `env:"JWKS_MAX_AGE" envDefault:"24h" doc:"How long the last good keys are used while the issuer cannot be reached."`
 
+	DistributedClaimEndpoints []string `env:"DISTRIBUTED_CLAIM_ENDPOINTS" doc:"URL prefixes, such as https://claims.example.com/groups, at or below which a token whose groups claim is distributed (_claim_names) may have its groups fetched, separated by commas. An entry that is the exact iss of what an endpoint answers is trusted to have signed it, as every configured issuer is. Unset: nobody is asked, and such tokens are refused."`
+
+	Entra entraSettings `envPrefix:"ENTRA_"`
+
 	TokenAuthFile        string   `env:"TOKEN_AUTH_FILE" doc:"CSV file of static tokens, token,user,uid,\"group1,group2\", as kube-apiserver's --token-auth-file. In place of a token its SHA-256 may stand, as sha256:<hex>. Reloaded when it changes."`
 	ClientCAFile         string   `env:"CLIENT_CA_FILE" doc:"CA certificates, as PEM, whose client certificates are accepted: the common name is the user, the organizations are the groups, as kube-apiserver's --client-ca-file. Reloaded when it changes."`
 	ClientCRLFile        string   `env:"CLIENT_CRL_FILE" doc:"Certificate revocation lists of those CAs and of intermediates among them, as PEM or one in DER. Reloaded when it changes."`
@@ -114,6 +118,23 @@ func (f fault) Unwrap() error { return f.err }
 
 func (f *faults) add(variable, format string, args ...any) {
 	*f = append(*f, fault{variable, fmt.Errorf(format, args...)})
+}
+
+// err returns all faults as one error, or nil if there is none.
+func (f faults) err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	noun := "faults"
+	if len(f) == 1 {
+		noun = "fault"
+	}
+	fmt.Fprintf(&b, "%d %s in the settings:", len(f), noun)
+	for _, fault := range f {
+		fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(fault.Error(), "\n", "\n    "))
+	}
+	return errors.New(b.String())
 }
 
 // has reports whether something is wrong with variable already.
@@ -234,6 +255,7 @@ func (s *settings) check(f *faults) {
 	}
 	s.checkLists(f)
 	s.checkCredentials(f)
+	s.checkClaimSources(f)
 }
 
 func isPort(port string) bool {
@@ -253,6 +275,8 @@ func (s *settings) checkLists(f *faults) {
 		{"AUTHORIZED_PARTIES", s.AuthorizedParties},
 		{"TOKEN_TYPES", s.TokenTypes},
 		{"JWKS_ORIGINS", s.JWKSOrigins},
+		{"DISTRIBUTED_CLAIM_ENDPOINTS", s.DistributedClaimEndpoints},
+		{"ENTRA_GROUPS", s.Entra.Groups},
 		{"ALLOWED_RESERVED_NAMES", s.AllowedReservedNames},
 		{"API_AUDIENCES", s.APIAudiences},
 	} {
@@ -263,10 +287,16 @@ func (s *settings) checkLists(f *faults) {
 		}
 	}
 	for _, entry := range s.JWKSOrigins {
-		if u, err := url.Parse(entry); !f.has("JWKS_ORIGINS") && (err != nil || u.Host == "" || entry != "https://"+u.Host) {
+		if !f.has("JWKS_ORIGINS") && !isOrigin(entry) {
 			f.add("JWKS_ORIGINS", "%q is not an origin like https://keys.example.com", entry)
 		}
 	}
+}
+
+// isOrigin reports whether raw is https, a host and perhaps a port.
+func isOrigin(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && u.Host != "" && raw == "https://"+u.Host
 }
 
 // checkCredentials judges the settings of OIDC and the token file together.

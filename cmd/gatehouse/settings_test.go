@@ -40,6 +40,7 @@ func settingTests() map[string]settingTest {
 		"LOG_FORMAT":             testLogFormat,
 	}
 	maps.Copy(tests, oidcSettingTests())
+	maps.Copy(tests, claimSourceSettingTests())
 	return tests
 }
 

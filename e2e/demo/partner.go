@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/kube-gatehouse/gatehouse/auth/authtest"
 	"github.com/kube-gatehouse/gatehouse/e2e/pki"
+	"github.com/kube-gatehouse/gatehouse/e2e/proc"
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
 )
 
@@ -69,4 +71,34 @@ func writeConfiguration(dir string, s *stage.Stage, p *partner, env map[string]s
 	env["GATEHOUSE_AUTHENTICATION_CONFIG"] = filepath.Join(dir, "authentication.yaml")
 	content := fmt.Appendf(nil, configuration, s.Issuer.URL, authtest.Audience, pems[0], p.URL, authtest.Audience, pems[1])
 	return pki.WriteFile(env["GATEHOUSE_AUTHENTICATION_CONFIG"], content)
+}
+
+// explain asks gatehouse itself, as its operator would, why ivan is refused, and
+// shows the rule.
+func explain(ctx context.Context, t *set) (string, error) {
+	var out strings.Builder
+	p, err := proc.Start(ctx, proc.Config{
+		Path: t.Binary(), Args: []string{"explain"}, Env: environment(t.env),
+		Stdin: strings.NewReader(t.secrets[ivan]), Stdout: &out, Stderr: &out,
+	})
+	if err != nil {
+		return "", err
+	}
+	code, err := p.Wait(ctx)
+	if err != nil {
+		return "", err
+	}
+	verdict, why := lineWith(out.String(), "Verdict"), lineWith(out.String(), "Why")
+	if code != 1 || !strings.Contains(verdict, "claim_rule") || !strings.Contains(why, "only the tenant blue works here") || t.revealsToken(out.String()) {
+		return "", fmt.Errorf("exit code %d: %s", code, out.String())
+	}
+	return verdict + "; " + why, nil
+}
+
+func environment(env map[string]string) []string {
+	var pairs []string
+	for name, value := range env {
+		pairs = append(pairs, name+"="+value)
+	}
+	return pairs
 }

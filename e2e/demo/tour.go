@@ -50,6 +50,7 @@ func tour() []section {
 			kube(heidi, "auth whoami", prints("partner:heidi", "partner:viewers")),
 			kube(heidi, "get deployments", refused(`User "partner:heidi" cannot list resource "deployments"`)),
 			kube(ivan, "get deployments", refused("Your token does not meet a rule of this cluster")),
+			{"operator", "gatehouse explain, with ivan's token", explain},
 		}},
 		{"A workload, with a token of its ServiceAccount", []row{
 			kube(builder, "auth whoami", prints("system:serviceaccount:dev:builder", "system:serviceaccounts:dev", "JTI=")),

@@ -230,3 +230,11 @@ func TestDivergencesAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+// mustBeDocumented fails unless docs/divergences.md has a row that begins so.
+func mustBeDocumented(t *testing.T, topic string) {
+	t.Helper()
+	if !slices.ContainsFunc(documentedTopics(t), func(row string) bool { return strings.HasPrefix(row, topic) }) {
+		t.Errorf("docs/divergences.md has no row %q", topic)
+	}
+}

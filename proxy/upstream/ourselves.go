@@ -1,12 +1,9 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -50,34 +47,12 @@ func (t *Target) WhoAmI(ctx context.Context) (string, error) {
 			} `json:"userInfo"`
 		} `json:"status"`
 	}
-	const body = `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`
-	if err := t.create(ctx, "/apis/authentication.k8s.io/v1/selfsubjectreviews", body, &review); err != nil {
+	in := map[string]string{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+	if err := t.call(ctx, http.MethodPost, "/apis/authentication.k8s.io/v1/selfsubjectreviews", in, &review); err != nil {
 		return "", fmt.Errorf("who gatehouse is: %w", err)
 	}
 	if review.Status.UserInfo.Username == "" {
 		return "", errors.New("who gatehouse is: the API server names no user")
 	}
 	return review.Status.UserInfo.Username, nil
-}
-
-// create posts a JSON object, and reads the one that is answered.
-func (t *Target) create(ctx context.Context, path, body string, answer any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader([]byte(body)))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	resp, err := t.roundTrip(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusCreated {
-		return fmt.Errorf("the API server answers %d", resp.StatusCode)
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReview)).Decode(answer); err != nil {
-		return fmt.Errorf("the API server's answer is not the JSON that was asked for: %w", err)
-	}
-	return nil
 }
