@@ -174,6 +174,9 @@ func decodeObject(part string) (map[string]any, error) {
 	}
 	var object map[string]any
 	if err := josejson.Unmarshal(raw, &object); err != nil {
+		if fault, ok := errors.AsType[*josejson.UnmarshalTypeError](err); ok && strings.HasPrefix(fault.Value, "number") {
+			return nil, errors.New("a number is too large to be read")
+		}
 		// The decoder's own words may quote the token.
 		return nil, errors.New("not a JSON object with unique names")
 	}
@@ -205,7 +208,7 @@ func (c Claims) audience() ([]string, error) {
 		list := make([]string, 0, len(aud))
 		for _, member := range aud {
 			text, ok := member.(string)
-			if !ok {
+			if !ok && member != nil { // null is nobody: kube-apiserver passes over it
 				return nil, errors.New("`aud` holds something else than strings")
 			}
 			list = append(list, text)

@@ -38,6 +38,9 @@ type Config struct {
 	Progress io.Writer
 	// Build says how gatehouse is built.
 	Build build.Options
+	// Cluster says how the cluster is started. Its Binaries and Dir are set
+	// here.
+	Cluster cluster.Config
 }
 
 // Stage is a cluster that is set up for people and gatehouse.
@@ -75,7 +78,7 @@ func Start(ctx context.Context, cfg Config) (*Stage, error) {
 		return nil, err
 	}
 	fmt.Fprintln(cfg.Progress, "Starting etcd, kube-apiserver and kube-controller-manager.")
-	if err := s.startCluster(ctx); err != nil {
+	if err := s.startCluster(ctx, cfg.Cluster); err != nil {
 		s.Stop()
 		return nil, err
 	}
@@ -102,13 +105,14 @@ func (s *Stage) startIssuer() error {
 	return err
 }
 
-func (s *Stage) startCluster(ctx context.Context) error {
+func (s *Stage) startCluster(ctx context.Context, cfg cluster.Config) error {
 	dir := filepath.Join(s.dir, "cluster")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("set the stage: %w", err)
 	}
+	cfg.Binaries, cfg.Dir = s.binaries, dir
 	var err error
-	if s.Cluster, err = cluster.Start(ctx, cluster.Config{Binaries: s.binaries, Dir: dir}); err != nil {
+	if s.Cluster, err = cluster.Start(ctx, cfg); err != nil {
 		return err
 	}
 	for _, name := range []string{"rbac.yaml", "rbac-token-review.yaml"} {
