@@ -82,12 +82,12 @@ func newGateAt(t *testing.T, protocol int, path string, handler http.HandlerFunc
 }
 
 // newGateFor is newGate with an authenticator of the test's own.
-func newGateFor(t *testing.T, protocol int, authenticator auth.Authenticator, handler http.HandlerFunc) *gate {
+func newGateFor(t *testing.T, protocol int, authenticator auth.Authenticator, handler http.HandlerFunc, edits ...func(*proxy.Config)) *gate {
 	t.Helper()
-	return startGate(t, protocol, "", authenticator, handler)
+	return startGate(t, protocol, "", authenticator, handler, edits...)
 }
 
-func startGate(t *testing.T, protocol int, path string, authenticator auth.Authenticator, handler http.HandlerFunc) *gate {
+func startGate(t *testing.T, protocol int, path string, authenticator auth.Authenticator, handler http.HandlerFunc, edits ...func(*proxy.Config)) *gate {
 	t.Helper()
 	g := &gate{t: t, metrics: prometheus.NewRegistry(), log: &safeBuffer{}}
 	g.back = httptest.NewUnstartedServer(handler)
@@ -96,8 +96,7 @@ func startGate(t *testing.T, protocol int, path string, authenticator auth.Authe
 	t.Cleanup(g.back.Close)
 
 	g.connect(kubeconfig(t, g.back.URL+path, g.back.Certificate().Raw))
-	var err error
-	g.proxy, err = proxy.New(proxy.Config{
+	cfg := proxy.Config{
 		Target:         g.target.Target,
 		Authenticator:  authenticator,
 		OnRefusedToken: func(token string) { g.forgotten = append(g.forgotten, token) },
@@ -109,8 +108,12 @@ func startGate(t *testing.T, protocol int, path string, authenticator auth.Authe
 		},
 		Metrics: g.metrics,
 		Log:     slog.New(slog.NewJSONHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
-	if err != nil {
+	}
+	for _, edit := range edits {
+		edit(&cfg)
+	}
+	var err error
+	if g.proxy, err = proxy.New(cfg); err != nil {
 		t.Fatal(err)
 	}
 	g.front = httptest.NewUnstartedServer(g.proxy)

@@ -33,6 +33,8 @@ type Config struct {
 	Authenticator auth.Authenticator
 	// Names says which identities may be forwarded. Default: no reserved name.
 	Names auth.NamePolicy
+	// Permits decides who may act as whom. Default: nobody as anybody.
+	Permits *impersonate.Permits
 	// OnRefusedToken hears of a token that the API server refused when it was
 	// passed on. Default: nobody does.
 	OnRefusedToken func(token string)
@@ -141,8 +143,8 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, crossSite)
 		return
 	}
-	if name := impersonate.Asked(r.Header); name != "" {
-		p.answer(x, r, noImpersonate)
+	if refused := p.actAs(x, r); refused != nil {
+		p.answer(x, r, *refused)
 		return
 	}
 	if x.kind.watch && p.streams.isDraining() {
@@ -179,10 +181,13 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 // is passed on; everybody else is impersonated.
 func (p *Proxy) outgoingHeader(x *exchange, r *http.Request, target *upstream.Target, protocol string) (http.Header, error) {
 	request := impersonate.Request{
-		In: r.Header, Upgrade: protocol, User: &x.identity.User,
+		In: r.Header, Upgrade: protocol, User: x.as,
 		Authorization: target.Authorization(), AuditID: x.id, ClientAddress: x.client,
 	}
 	if x.identity.Kind != auth.KindServiceAccount {
+		if x.as == nil {
+			request.User = &x.identity.User
+		}
 		return impersonate.Header(request)
 	}
 	token, err := auth.BearerToken(r.Header)

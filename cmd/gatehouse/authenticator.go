@@ -3,6 +3,8 @@ package main
 import (
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/auth/clientcert"
+	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
+	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
 // authenticator says who made a request: by certificate, then by token, as
@@ -26,6 +28,15 @@ func (p *parts) tokenAuthenticators() []auth.TokenAuthenticator {
 		all = append(all, p.accounts)
 	}
 	return all
+}
+
+// permits decides who may act as whom, by the cluster's own rules; nil if nobody
+// may.
+func (p *parts) permits() *impersonate.Permits {
+	if !p.settings.Impersonation {
+		return nil
+	}
+	return impersonate.NewPermits(upstream.AccessReviewer{Live: &p.upstream})
 }
 
 func (p *parts) checkNames(id *auth.Identity) error { return p.names.Check(id.Kind, &id.User) }

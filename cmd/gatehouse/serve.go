@@ -70,6 +70,7 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 		Target:         p.upstream.Target,
 		Authenticator:  p.authenticator(),
 		Names:          p.names,
+		Permits:        p.permits(),
 		OnRefusedToken: p.forget,
 		Denied:         p.revoked.Check,
 		Metrics:        p.metrics,

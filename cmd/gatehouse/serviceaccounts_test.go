@@ -75,6 +75,8 @@ func (v *reviews) answer(w http.ResponseWriter, r *http.Request) {
 		Spec struct {
 			Token     string
 			Audiences []string
+			User      string
+			Resource  struct{ Verb, Name string } `json:"resourceAttributes"`
 		}
 	}
 	if err := json.NewDecoder(r.Body).Decode(&object); err != nil || r.Header.Get("Authorization") != "Bearer "+ownToken {
@@ -89,6 +91,9 @@ func (v *reviews) answer(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case reviewObject + "selfsubjectreviews":
 		_, _ = fmt.Fprintf(w, `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview","status":{"userInfo":{"username":%q}}}`, ownName)
+	case "/apis/authorization.k8s.io/v1/subjectaccessreviews":
+		allowed := object.Spec.User == "ana" && object.Spec.Resource.Verb == "impersonate" && object.Spec.Resource.Name == "ben"
+		_, _ = fmt.Fprintf(w, `{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","status":{"allowed":%t}}`, allowed)
 	case reviewObject + "tokenreviews":
 		_, _ = fmt.Fprintf(w, `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":%s}`, v.review(object.Spec.Token, object.Spec.Audiences))
 	}
@@ -206,6 +211,37 @@ func testAPIAudiences(t *testing.T, _ *world, _ *authtest.Issuer) {
 	code, _, stderr := once(t, w.environ(map[string]string{"API_AUDIENCES": "ours"}), "check")
 	if code != exitFault || !strings.Contains(stderr, "GATEHOUSE_API_AUDIENCES: needs GATEHOUSE_TOKEN_REVIEW=true") {
 		t.Errorf("without TOKEN_REVIEW: exit code %d\n%s", code, stderr)
+	}
+}
+
+// With IMPERSONATION, as by default, ana may act as ben because the cluster says
+// so, and as nobody else; without it she may act as nobody.
+func testImpersonation(t *testing.T, _ *world, _ *authtest.Issuer) {
+	w := newWorld(t)
+	as := func(p *process, name string) (int, string) {
+		r := p.request(t, anaToken, "/api/v1/pods")
+		r.Header.Set("Impersonate-User", name)
+		resp, err := p.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	p := w.start(t, nil)
+	if code, body := as(p, "ben"); code != http.StatusOK || !strings.Contains(body, `"Impersonate-User":["ben"]`) {
+		t.Errorf("as ben: %d %s", code, body)
+	}
+	if code, body := as(p, "cy"); code != http.StatusForbidden || !strings.Contains(body, "You may not act as this user") {
+		t.Errorf("as cy: %d %s", code, body)
+	}
+	p = w.start(t, map[string]string{"IMPERSONATION": "false"})
+	if code, body := as(p, "ben"); code != http.StatusForbidden || !strings.Contains(body, "is not offered here") {
+		t.Errorf("with false: %d %s", code, body)
 	}
 }
 

@@ -34,6 +34,7 @@ func settingTests() map[string]settingTest {
 		"TOKEN_REVIEW":           testTokenReview,
 		"API_AUDIENCES":          testAPIAudiences,
 		"REVOCATION_FILE":        testRevocationFile,
+		"IMPERSONATION":          testImpersonation,
 		"SHUTDOWN_DELAY":         testShutdownDelay,
 		"SHUTDOWN_TIMEOUT":       testShutdownTimeout,
 		"LOG_LEVEL":              testLogLevel,

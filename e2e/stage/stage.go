@@ -21,8 +21,13 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/pki"
 )
 
+// Who may do what, and who may act as whom.
+//
 //go:embed people.yaml
 var people []byte
+
+//go:embed sudo.yaml
+var sudo []byte
 
 // The account that deploy/rbac.yaml makes for gatehouse.
 const (
@@ -124,8 +129,10 @@ func (s *Stage) startCluster(ctx context.Context, cfg cluster.Config) error {
 			return err
 		}
 	}
-	if err := s.Cluster.Apply(ctx, people); err != nil {
-		return err
+	for _, manifest := range [][]byte{people, sudo} {
+		if err := s.Cluster.Apply(ctx, manifest); err != nil {
+			return err
+		}
 	}
 	s.kubeconfig, err = s.Cluster.ServiceAccountKubeconfig(ctx, AccountNamespace, AccountName)
 	return err
