@@ -21,6 +21,9 @@ type requestKind struct {
 	stream bool
 }
 
+// proxied reports whether a pod, service or node answers through the API server.
+func (k requestKind) proxied() bool { return k.info != nil && k.info.Subresource == "proxy" }
+
 // streaming are the subresources of such requests.
 var streaming = [...]string{"attach", "exec", "log", "portforward", "proxy"}
 
