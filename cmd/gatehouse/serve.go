@@ -94,7 +94,9 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	defer end()
 	recheck := handler.Recheck
 	p.recheck.Store(&recheck)
-	go handler.Run(background)
+	if p.settings.EndStreams {
+		go handler.Run(background)
+	}
 	p.issuers.start(background)
 	go p.watcher.Run(background)
 	go h.watchUpstream(background)
