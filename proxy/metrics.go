@@ -19,6 +19,7 @@ type metrics struct {
 	upstreamErrors *prometheus.CounterVec
 	flying         *prometheus.GaugeVec
 	ended          *prometheus.CounterVec
+	rejected       *prometheus.CounterVec
 }
 
 // accepted is the result of an authentication that named somebody.
@@ -56,12 +57,16 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "gatehouse_streams_ended_total",
 			Help: "Requests under way that gatehouse ended, by why: shutdown, identity_changed, or the reason for which their credential is refused now.",
 		}, []string{"reason"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_rejected_total",
+			Help: "Requests, and connections, for which a limit was reached, by limit.",
+		}, []string{"limit"}),
 	}
 	m.preset()
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.attempts, m.ownDuration, m.upstreamFirst, m.upstreamErrors, m.flying, m.ended} {
+	for _, c := range []prometheus.Collector{m.requests, m.attempts, m.ownDuration, m.upstreamFirst, m.upstreamErrors, m.flying, m.ended, m.rejected} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -79,6 +84,10 @@ func (m *metrics) preset() {
 	}
 	for _, reason := range []string{endedByDrain.label, endedByChange.label, string(auth.Expired), string(auth.Revoked)} {
 		m.ended.WithLabelValues(reason)
+	}
+	m.rejected.WithLabelValues(connectionsLabel)
+	for _, why := range rejections() {
+		m.rejected.WithLabelValues(why.label)
 	}
 	for _, kind := range auth.Kinds() {
 		if kind != auth.KindNone && kind != auth.KindUnknown {

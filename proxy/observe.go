@@ -24,6 +24,7 @@ type exchange struct {
 
 	identity    *auth.Identity // who asked; nil if refused
 	refusal     *auth.Refusal  // why not
+	rejected    string         // the limit that was reached
 	body        *watchedBody   // the request's; nil if it has none
 	upstreamErr error
 	own         bool   // the answer is gatehouse's own
@@ -107,6 +108,9 @@ func (p *Proxy) observe(x *exchange, r *http.Request) {
 	)
 	if !x.answered.IsZero() {
 		attrs = append(attrs, slog.Float64("upstream_ms", milliseconds(x.forwarded, x.answered)))
+	}
+	if x.rejected != "" {
+		attrs = append(attrs, slog.String("rejected", x.rejected))
 	}
 	if x.ended != nil {
 		attrs = append(attrs, slog.String("ended", x.ended.label))

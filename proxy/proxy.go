@@ -36,6 +36,8 @@ type Config struct {
 	// OnRefusedToken hears of a token that the API server refused when it was
 	// passed on. Default: nobody does.
 	OnRefusedToken func(token string)
+	// Limits bound what callers can use. Default: DefaultLimits.
+	Limits Limits
 	// Metrics gets the proxy's metrics. Default: nobody does.
 	Metrics prometheus.Registerer
 	// Log gets one line for each request. Default: discarded.
@@ -51,8 +53,10 @@ type Proxy struct {
 	kinds   requestKinds
 	buffers bufferPool
 
-	streams streams
-	wait    sync.WaitGroup
+	streams  streams
+	wait     sync.WaitGroup
+	inFlight inFlight
+	failures *failures
 }
 
 // New returns a Proxy. The error says what is missing in cfg, or that its
@@ -74,7 +78,11 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Proxy{cfg: cfg, metrics: m, kinds: newRequestKinds(), streams: newStreams()}, nil
+	cfg.Limits = cfg.Limits.orDefault()
+	return &Proxy{
+		cfg: cfg, metrics: m, kinds: newRequestKinds(), streams: newStreams(),
+		inFlight: newInFlight(cfg.Limits), failures: newFailures(cfg.Limits),
+	}, nil
 }
 
 // EndWatches ends the watches under way, as the API server would, and refuses
@@ -123,12 +131,22 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, *fault)
 		return
 	}
-	identity, err := p.authenticate(r)
+	if headerLines(r.Header) > p.cfg.Limits.HeaderLines {
+		p.reject(x, r, tooManyLines)
+		return
+	}
+	identity, err := p.signIn(x, r)
 	if err != nil {
 		p.refuse(x, r, err)
 		return
 	}
 	x.identity = identity
+	who, class := caller{identity.Kind, identity.Name}, classOf(x.kind)
+	if full := p.inFlight.enter(who, class); full != nil {
+		p.reject(x, r, full)
+		return
+	}
+	defer p.inFlight.leave(who, class)
 	if identity.Kind == auth.KindClientCert && r.Header["Authorization"] == nil && fromAnotherSite(r) {
 		p.answer(x, r, crossSite)
 		return
@@ -152,9 +170,9 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, internalError)
 		return
 	}
-	body, err := smallBody(&x.writer, r)
+	body, err := smallBody(&x.writer, r, p.cfg.Limits.BodyTime)
 	if err != nil {
-		p.answer(x, r, badBody)
+		p.bodyFailed(x, r, err)
 		return
 	}
 	p.forward(x, r, target, header, body)
@@ -206,6 +224,10 @@ func refusalOf(err error) *auth.Refusal {
 }
 
 func (p *Proxy) refuse(x *exchange, r *http.Request, err error) {
+	if why, ok := errors.AsType[*rejection](err); ok {
+		p.reject(x, r, why)
+		return
+	}
 	refusal := refusalOf(err)
 	p.metrics.refused(refusal)
 	x.refusal = refusal

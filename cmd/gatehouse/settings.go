@@ -54,6 +54,8 @@ type settings struct {
 	RevocationFile       string   `env:"REVOCATION_FILE" doc:"YAML file of revoked credentials and users: token ids, certificates, people, each from when. Their streams end. Reloaded when it changes."`
 	AllowedReservedNames []string `env:"ALLOWED_RESERVED_NAMES" doc:"User names and groups beginning with system: or kubeadm: that a credential may carry, in full, separated by commas."`
 
+	Limits limitSettings
+
 	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" envDefault:"5s" doc:"How long to go on as before after SIGTERM, not ready, so that load balancers stop sending."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"20s" doc:"How long requests under way then have to end before they are cut off. Watches are ended at once."`
 
@@ -256,6 +258,7 @@ func (s *settings) check(f *faults) {
 	s.checkLists(f)
 	s.checkCredentials(f)
 	s.checkClaimSources(f)
+	s.Limits.check(f)
 }
 
 func isPort(port string) bool {
