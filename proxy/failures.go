@@ -31,6 +31,9 @@ const (
 	maxAddresses = 8192             // that are remembered
 	knownSlots   = 1 << 14          // credentials that are remembered, 8 bytes each
 	sweepEvery   = time.Second
+	// fingerprinted is how much of a credential's end is looked at. A token ends
+	// with its signature, or is one secret.
+	fingerprinted = 64
 )
 
 // failures is what is remembered of addresses and credentials.
@@ -68,11 +71,12 @@ func (f *failures) fingerprint(r *http.Request) uint64 {
 	var sum uint64
 	for _, name := range [...]string{"Authorization", "Sec-Websocket-Protocol"} {
 		for _, value := range r.Header[name] {
-			sum = sum*31 + maphash.String(f.seed, value)
+			sum = sum*31 + maphash.String(f.seed, value[max(0, len(value)-fingerprinted):])
 		}
 	}
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
-		sum = sum*31 + maphash.Bytes(f.seed, r.TLS.PeerCertificates[0].Raw)
+		raw := r.TLS.PeerCertificates[0].Raw
+		sum = sum*31 + maphash.Bytes(f.seed, raw[max(0, len(raw)-fingerprinted):])
 	}
 	return sum
 }

@@ -77,16 +77,16 @@ func newGate(t *testing.T, protocol int, handler http.HandlerFunc) *gate {
 // newGateAt is newGate with an upstream whose URL has a path.
 func newGateAt(t *testing.T, protocol int, path string, handler http.HandlerFunc) *gate {
 	t.Helper()
-	return startGate(t, protocol, path, auth.Bearer(users{}), handler)
+	return startGate(t, protocol, path, proxy.Limits{}, auth.Bearer(users{}), handler)
 }
 
 // newGateFor is newGate with an authenticator of the test's own.
 func newGateFor(t *testing.T, protocol int, authenticator auth.Authenticator, handler http.HandlerFunc) *gate {
 	t.Helper()
-	return startGate(t, protocol, "", authenticator, handler)
+	return startGate(t, protocol, "", proxy.Limits{}, authenticator, handler)
 }
 
-func startGate(t *testing.T, protocol int, path string, authenticator auth.Authenticator, handler http.HandlerFunc) *gate {
+func startGate(t *testing.T, protocol int, path string, limits proxy.Limits, authenticator auth.Authenticator, handler http.HandlerFunc) *gate {
 	t.Helper()
 	g := &gate{t: t, metrics: prometheus.NewRegistry(), log: &safeBuffer{}}
 	g.back = httptest.NewUnstartedServer(handler)
@@ -100,6 +100,7 @@ func startGate(t *testing.T, protocol int, path string, authenticator auth.Authe
 		Target:         g.target.Target,
 		Authenticator:  authenticator,
 		OnRefusedToken: func(token string) { g.forgotten = append(g.forgotten, token) },
+		Limits:         limits,
 		Metrics:        g.metrics,
 		Log:            slog.New(slog.NewJSONHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

@@ -57,7 +57,7 @@ func newInFlight(l Limits) inFlight {
 }
 
 // enter counts one more, or returns why not. Who entered has to leave.
-func (f *inFlight) enter(who caller, what class) *rejection {
+func (f *inFlight) enter(who caller, what class) (*usage, *rejection) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	mine, free := 0, f.all[what]-f.used[what]
@@ -67,9 +67,9 @@ func (f *inFlight) enter(who caller, what class) *rejection {
 	}
 	switch {
 	case mine >= f.perUser[what]:
-		return [2]*rejection{tooManyRequests, tooManyStreams}[what]
+		return nil, [2]*rejection{tooManyRequests, tooManyStreams}[what]
 	case mine >= free:
-		return [2]*rejection{fullOfRequests, fullOfStreams}[what]
+		return nil, [2]*rejection{fullOfRequests, fullOfStreams}[what]
 	}
 	if user == nil {
 		user = new(usage)
@@ -77,15 +77,14 @@ func (f *inFlight) enter(who caller, what class) *rejection {
 	}
 	user[what]++
 	f.used[what]++
-	return nil
+	return user, nil
 }
 
 // leave takes back what enter counted.
-func (f *inFlight) leave(who caller, what class) {
+func (f *inFlight) leave(who caller, user *usage, what class) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.used[what]--
-	user := f.users[who]
 	user[what]--
 	if *user == (usage{}) {
 		delete(f.users, who)

@@ -142,11 +142,12 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 	}
 	x.identity = identity
 	who, class := caller{identity.Kind, identity.Name}, classOf(x.kind)
-	if full := p.inFlight.enter(who, class); full != nil {
+	used, full := p.inFlight.enter(who, class)
+	if full != nil {
 		p.reject(x, r, full)
 		return
 	}
-	defer p.inFlight.leave(who, class)
+	defer p.inFlight.leave(who, used, class)
 	if identity.Kind == auth.KindClientCert && r.Header["Authorization"] == nil && fromAnotherSite(r) {
 		p.answer(x, r, crossSite)
 		return
