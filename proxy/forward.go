@@ -160,6 +160,10 @@ func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 		p.refuse(x, r, auth.Refuse(x.identity.Kind, auth.UnknownToken, "the API server does not accept the token any more"))
 		return
 	}
+	if x.body != nil && x.body.slow() {
+		p.reject(x, r, slowBody)
+		return
+	}
 	if r.Context().Err() != nil {
 		if cause, ok := errors.AsType[*ended](context.Cause(r.Context())); ok {
 			p.answerEnded(x, r, cause)
@@ -173,11 +177,9 @@ func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 		// Returning would make net/http answer 200.
 		panic(http.ErrAbortHandler)
 	}
-	if x.body != nil {
-		if fault := x.body.fault.Load(); fault != nil {
-			p.bodyFailed(x, r, *fault) // not the API server's fault
-			return
-		}
+	if x.body != nil && x.body.broken.Load() {
+		p.answer(x, r, badBody) // not the API server's fault
+		return
 	}
 	x.upstreamErr = err
 	a := upstreamAnswer(err)

@@ -173,7 +173,7 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 	}
 	body, err := smallBody(&x.writer, r, p.cfg.Limits.BodyTime)
 	if err != nil {
-		p.bodyFailed(x, r, err)
+		p.smallBodyFailed(x, r, err)
 		return
 	}
 	p.forward(x, r, target, header, body)
