@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,6 +192,22 @@ func TestWhatIsAFailure(t *testing.T) {
 		f.judged("192.0.2.1", 1, time.Now(), auth.Refuse(auth.KindUnknown, reason, ""))
 		if got := len(f.addresses) > 0; got != counts {
 			t.Errorf("%s counts: %t, want %t", reason, got, counts)
+		}
+	}
+}
+
+// Promise: each limit that can be reached is in the documents, by its label and
+// its sentence.
+func TestLimitsAreDocumented(t *testing.T) {
+	document, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, why := range rejections() {
+		for _, text := range []string{"`" + why.label + "`", "| " + why.answer.message + " |"} {
+			if !strings.Contains(string(document), text) {
+				t.Errorf("docs/operations.md does not have %s", text)
+			}
 		}
 	}
 }

@@ -7,11 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth/authtest"
+	"github.com/kube-gatehouse/gatehouse/proxy"
+	"github.com/kube-gatehouse/gatehouse/proxy/serve"
 )
 
 func limitSettingTests() map[string]settingTest {
@@ -34,6 +37,22 @@ func limitSettingTests() map[string]settingTest {
 }
 
 const watchPath = "/api/v1/pods?watch=true"
+
+// Promise: the defaults of the settings are those of the code, and the table of
+// limits has each, with its default.
+func TestDocumentedLimits(t *testing.T) {
+	var f faults
+	l := parseSettings(map[string]string{}, &f).Limits
+	if l.requests() != proxy.DefaultLimits || l.connections() != serve.DefaultLimits {
+		t.Errorf("the settings' defaults are %+v and %+v", l.requests(), l.connections())
+	}
+	document := read(t, moduleRoot+"/docs/operations.md")
+	for _, v := range variablesOf(reflect.TypeFor[limitSettings](), "") {
+		if row := fmt.Sprintf("| `%s` | `%s%s` |", v.preset, envPrefix, v.name); !strings.Contains(document, row) {
+			t.Errorf("docs/operations.md does not have %s", row)
+		}
+	}
+}
 
 // expectCode asks with a header of its own.
 func (p *process) expectCode(t *testing.T, change func(http.Header), want int) {
