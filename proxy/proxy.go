@@ -41,6 +41,8 @@ type Config struct {
 	// Denied returns an error for an identity that may not go on, even while its
 	// credential cannot be judged again. Default: nobody is denied.
 	Denied func(*auth.Identity) error
+	// Limits bound what callers can use. Default: DefaultLimits.
+	Limits Limits
 	// Metrics gets the proxy's metrics. Default: nobody does.
 	Metrics prometheus.Registerer
 	// Log gets one line for each request. Default: discarded.
@@ -56,8 +58,10 @@ type Proxy struct {
 	kinds   requestKinds
 	buffers bufferPool
 
-	streams streams
-	wait    sync.WaitGroup
+	streams  streams
+	wait     sync.WaitGroup
+	inFlight inFlight
+	failures *failures
 }
 
 // New returns a Proxy. The error says what is missing in cfg, or that its
@@ -82,7 +86,11 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Proxy{cfg: cfg, metrics: m, kinds: newRequestKinds(), streams: newStreams()}, nil
+	cfg.Limits = cfg.Limits.orDefault()
+	return &Proxy{
+		cfg: cfg, metrics: m, kinds: newRequestKinds(), streams: newStreams(),
+		inFlight: newInFlight(cfg.Limits), failures: newFailures(cfg.Limits),
+	}, nil
 }
 
 // EndWatches ends the watches under way, as the API server would, and refuses
@@ -133,12 +141,23 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, *fault)
 		return
 	}
-	identity, err := p.authenticate(r)
+	if headerLines(r.Header) > p.cfg.Limits.HeaderLines {
+		p.reject(x, r, tooManyLines)
+		return
+	}
+	identity, err := p.signIn(x, r)
 	if err != nil {
 		p.refuse(x, r, err)
 		return
 	}
 	x.identity = identity
+	who, class := caller{identity.Kind, identity.Name}, classOf(x.kind)
+	used, full := p.inFlight.enter(who, class)
+	if full != nil {
+		p.reject(x, r, full)
+		return
+	}
+	defer p.inFlight.leave(who, used, class)
 	if identity.Kind == auth.KindClientCert && r.Header["Authorization"] == nil && fromAnotherSite(r) {
 		p.answer(x, r, crossSite)
 		return
@@ -162,9 +181,9 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, internalError)
 		return
 	}
-	body, err := smallBody(&x.writer, r)
+	body, err := smallBody(&x.writer, r, p.cfg.Limits.BodyTime)
 	if err != nil {
-		p.answer(x, r, badBody)
+		p.smallBodyFailed(x, r, err)
 		return
 	}
 	if body != nil && p.outdated(x) {
@@ -226,6 +245,10 @@ func refusalOf(err error) *auth.Refusal {
 }
 
 func (p *Proxy) refuse(x *exchange, r *http.Request, err error) {
+	if why, ok := errors.AsType[*rejection](err); ok {
+		p.reject(x, r, why)
+		return
+	}
 	refusal := refusalOf(err)
 	p.metrics.refused(refusal)
 	x.refusal = refusal

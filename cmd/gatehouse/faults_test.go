@@ -74,6 +74,12 @@ func settingFaults() []faultCase {
 			[]string{"GATEHOUSE_SHUTDOWN_DELAY: -1s is too short: at least 0s",
 				"GATEHOUSE_JWKS_REFRESH_INTERVAL: 10ms is too short: at least 1s",
 				"GATEHOUSE_JWKS_MAX_AGE: 1ms is too short: at least 20ms"}},
+		{"limits", map[string]string{
+			"MAX_HEADER_BYTES": "8192", "MAX_HEADER_LINES": "0", "MAX_TOKEN_BYTES": "65536", "MAX_REQUESTS": "-1", "MAX_STREAMS_PER_USER": "0", "BODY_TIMEOUT": "1ms", "MAX_STREAMS": "many",
+		}, []string{"GATEHOUSE_MAX_HEADER_BYTES: 8192 is not between 65536 and 16777216", "GATEHOUSE_MAX_HEADER_LINES: 0 is not between 32 and",
+			"GATEHOUSE_MAX_TOKEN_BYTES: 65536 is not between 1024 and 32768", "GATEHOUSE_MAX_REQUESTS: -1 is not between 2 and",
+			"GATEHOUSE_MAX_STREAMS_PER_USER: 0 is not between 1 and", "GATEHOUSE_BODY_TIMEOUT: 1ms is too short: at least 1s",
+			`GATEHOUSE_MAX_STREAMS: strconv.ParseInt: parsing "many": invalid syntax`}},
 		{"log", map[string]string{"LOG_LEVEL": "loud", "LOG_FORMAT": "xml"},
 			[]string{`GATEHOUSE_LOG_LEVEL: "loud" is none of debug, info, warn, error`, `GATEHOUSE_LOG_FORMAT: "xml" is neither json nor text`}},
 		{"no credential accepted", map[string]string{"TOKEN_AUTH_FILE": ""},

@@ -73,6 +73,7 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 		Permits:        p.permits(),
 		OnRefusedToken: p.forget,
 		Denied:         p.revoked.Check,
+		Limits:         p.settings.Limits.requests(),
 		Metrics:        p.metrics,
 		Log:            log,
 	})
@@ -112,6 +113,7 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 		"ops_address", opsListener.Addr().String(), "upstream", p.upstream.Target().URL.String())
 	err = serve.Run(ctx, serve.Config{
 		Listener: listener, Handler: handler, Certificate: p.certificate, ClientCAs: p.clientCAs(),
+		Limits: p.settings.Limits.connections(), OnRejected: handler.RejectedConnection,
 		Delay: p.settings.ShutdownDelay, Timeout: p.settings.ShutdownTimeout,
 		OnStop: func() {
 			h.stopping.Store(true)

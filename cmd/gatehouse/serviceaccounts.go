@@ -27,6 +27,8 @@ func (p *parts) addTokenReview(f *faults) {
 		Known:     p.issuers.knows,
 		Self:      func() string { return p.self.name(p.upstream.Target()) },
 		Audiences: p.settings.APIAudiences,
+		Rate:      p.settings.Limits.TokenReviews,
+		Burst:     2 * p.settings.Limits.TokenReviews,
 		Observe:   p.reviews.observe,
 	})
 	if err != nil {

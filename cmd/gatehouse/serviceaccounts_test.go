@@ -23,6 +23,7 @@ type reviews struct {
 	accounts map[string]account // by token
 	asked    []string           // tokens, in their order
 	broken   bool               // every TokenReview fails
+	hold     chan struct{}      // answers wait until it is closed; nil if they do not
 }
 
 type account struct {
@@ -56,6 +57,20 @@ func (v *reviews) isBroken() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.broken
+}
+
+// holdAll makes answers wait until release is called. asked returns how many
+// questions have come since.
+func (v *reviews) holdAll() (asked func() int, release func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	hold, before := make(chan struct{}), len(v.asked)
+	v.hold = hold
+	return func() int {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return len(v.asked) - before
+	}, func() { close(hold) }
 }
 
 // count returns how often the API server was asked about token.
@@ -105,6 +120,11 @@ func (v *reviews) review(token string, audiences []string) string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.asked = append(v.asked, token)
+	if hold := v.hold; hold != nil {
+		v.mu.Unlock()
+		<-hold
+		v.mu.Lock()
+	}
 	known, ok := v.accounts[token]
 	if !ok {
 		return `{"error":"[invalid bearer token]"}`

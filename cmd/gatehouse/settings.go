@@ -56,6 +56,8 @@ type settings struct {
 	EndStreams           bool     `env:"END_STREAMS" envDefault:"true" doc:"Whether watches, logs, exec and port-forward end when their credential does: at its expiry, and when it is revoked or taken out of a file."`
 	AllowedReservedNames []string `env:"ALLOWED_RESERVED_NAMES" doc:"User names and groups beginning with system: or kubeadm: that a credential may carry, in full, separated by commas."`
 
+	Limits limitSettings
+
 	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" envDefault:"5s" doc:"How long to go on as before after SIGTERM, not ready, so that load balancers stop sending."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"20s" doc:"How long requests under way then have to end before they are cut off. Watches are ended at once."`
 
@@ -258,6 +260,7 @@ func (s *settings) check(f *faults) {
 	s.checkLists(f)
 	s.checkCredentials(f)
 	s.checkClaimSources(f)
+	s.Limits.check(f)
 }
 
 func isPort(port string) bool {

@@ -43,6 +43,7 @@ func settingTests() map[string]settingTest {
 	}
 	maps.Copy(tests, oidcSettingTests())
 	maps.Copy(tests, claimSourceSettingTests())
+	maps.Copy(tests, limitSettingTests())
 	return tests
 }
 

@@ -157,7 +157,7 @@ func (r Record) connectionFaults() []string {
 
 var reasons = map[int][]string{
 	400: {"BadRequest"}, 401: {"Unauthorized"}, 403: {"Forbidden"}, 405: {"MethodNotAllowed"},
-	413: {"RequestEntityTooLarge"}, 431: {"RequestHeaderFieldsTooLarge", "BadRequest", "RequestEntityTooLarge"}, 500: {"InternalError"},
+	408: {"Timeout"}, 413: {"RequestEntityTooLarge"}, 429: {"TooManyRequests"}, 431: {"RequestHeaderFieldsTooLarge", "BadRequest", "RequestEntityTooLarge"}, 500: {"InternalError"},
 	502: {"BadGateway", "InternalError", "ServiceUnavailable", "UpstreamUnauthorized"}, 503: {"ServiceUnavailable"},
 }
 
