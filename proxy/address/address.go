@@ -1,0 +1,143 @@
+// Package address answers: where does a request come from?
+//
+// A caller may write any address into a header. So the address of the connection
+// counts, and what a header says of others counts only as far as proxies that the
+// operator trusts have written it.
+package address
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+const (
+	// maxHops is how many entries of X-Forwarded-For are read, so that a list
+	// without end costs nothing.
+	maxHops = 32
+	// maxEntry is the length of the longest entry there can be: an address of
+	// IPv6 in brackets, with a port, and room.
+	maxEntry = 64
+)
+
+// Proxies are the addresses of proxies whose word on their callers counts. The
+// zero value trusts nobody.
+type Proxies struct{ list []netip.Prefix }
+
+// Parse reads addresses and ranges such as 10.0.0.0/8. The error joins what is
+// wrong with each of them.
+func Parse(entries []string) (Proxies, error) {
+	var p Proxies
+	var faults []error
+	for _, entry := range entries {
+		prefix, err := parsePrefix(entry)
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		p.list = append(p.list, prefix)
+	}
+	if len(faults) > 0 {
+		return Proxies{}, errors.Join(faults...)
+	}
+	return p, nil
+}
+
+func parsePrefix(entry string) (netip.Prefix, error) {
+	prefix, err := netip.ParsePrefix(entry)
+	if err != nil {
+		addr, addrErr := netip.ParseAddr(entry)
+		if addrErr != nil {
+			return prefix, fmt.Errorf("%q is neither an address like 10.0.0.1 nor a range like 10.0.0.0/8", entry)
+		}
+		if addr.Zone() != "" {
+			return prefix, fmt.Errorf("%q has a zone: leave it out", entry)
+		}
+		prefix = netip.PrefixFrom(addr, addr.BitLen())
+	}
+	switch {
+	case prefix.Addr().Is4In6():
+		return prefix, fmt.Errorf("%q is IPv4 in the form of IPv6: write it as IPv4", entry)
+	case prefix.Bits() == 0:
+		return prefix, fmt.Errorf("%q trusts everybody, so that anybody could write any address", entry)
+	case prefix != prefix.Masked():
+		return prefix, fmt.Errorf("%q has bits behind its length: did you mean %s?", entry, prefix.Masked())
+	}
+	return prefix, nil
+}
+
+// Trusts reports whether the word of the proxy at addr counts.
+func (p Proxies) Trusts(addr netip.Addr) bool {
+	addr = plain(addr)
+	for _, prefix := range p.list {
+		if prefix.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// Caller returns the address of whoever made a request, without port: that of
+// the connection, remote, or, if a trusted proxy is there, the last one in the
+// lines of X-Forwarded-For that is not a trusted proxy's own. Where an entry
+// cannot be read, what stands before it cannot be trusted: the last that could be
+// read counts. It returns "" if remote is no address.
+func (p Proxies) Caller(remote string, forwarded []string) string {
+	peer, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return ""
+	}
+	caller := plain(peer.Addr())
+	hops := 0
+	for line := len(forwarded) - 1; line >= 0; line-- {
+		for rest, more := forwarded[line], true; more; hops++ {
+			if hops == maxHops || !p.Trusts(caller) {
+				return caller.String()
+			}
+			var entry string
+			rest, entry, more = cutLast(rest)
+			next, ok := parseEntry(entry)
+			if !ok {
+				return caller.String()
+			}
+			caller = next
+		}
+	}
+	return caller.String()
+}
+
+// cutLast takes the last entry from a list. more says that others stand before.
+func cutLast(list string) (rest, entry string, more bool) {
+	if comma := strings.LastIndexByte(list, ','); comma >= 0 {
+		return list[:comma], list[comma+1:], true
+	}
+	return "", list, false
+}
+
+// parseEntry reads an address as proxies write it: with or without port, and with
+// or without brackets if it is of IPv6. A zone means something to the proxy alone.
+func parseEntry(entry string) (netip.Addr, bool) {
+	entry = strings.Trim(entry, " \t")
+	if len(entry) > maxEntry {
+		return netip.Addr{}, false
+	}
+	addr, err := netip.ParseAddr(entry)
+	if inner, ok := strings.CutPrefix(entry, "["); ok && strings.HasSuffix(inner, "]") {
+		if addr, err = netip.ParseAddr(strings.TrimSuffix(inner, "]")); addr.Is4() {
+			return netip.Addr{}, false
+		}
+	} else if err != nil {
+		var withPort netip.AddrPort
+		withPort, err = netip.ParseAddrPort(entry)
+		addr = withPort.Addr()
+	}
+	if err != nil || addr.Zone() != "" {
+		return netip.Addr{}, false
+	}
+	return plain(addr), true
+}
+
+// plain returns addr in the one form in which addresses are compared and shown:
+// IPv4 as IPv4, and no zone, which no log elsewhere could use.
+func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
