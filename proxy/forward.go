@@ -47,6 +47,9 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 			if err := checkResponse(resp, header.Get("Upgrade"), x.token != ""); err != nil {
 				return err
 			}
+			if err := p.checkForbidden(x, resp); err != nil {
+				return err
+			}
 			cleanResponse(resp.Header)
 			x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
 			resp.Body = endable(r.Context(), resp.Body, x.kind.watch)
@@ -179,6 +182,10 @@ func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 	}
 	if x.body != nil && x.body.broken.Load() {
 		p.answer(x, r, badBody) // not the API server's fault
+		return
+	}
+	if refusal, ok := errors.AsType[*ownRefusal](err); ok {
+		p.accountForbidden(x, r, refusal)
 		return
 	}
 	x.upstreamErr = err

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
 )
 
 // maxReview is the longest answer to a review that is read.
@@ -15,12 +17,17 @@ const maxReview = 1 << 20
 // AsOurselves returns an http.RoundTripper for requests that gatehouse makes on
 // its own account: it takes the path and query of a request, and adds the
 // address of the Target in use and gatehouse's credential. It follows no
-// redirect.
+// redirect. Its requests bear l.ID as those that are forwarded do: at an API
+// server that is gatehouse itself, asking about a token would ask about a token.
 func (l *Live) AsOurselves() http.RoundTripper { return ourselves{l} }
 
 type ourselves struct{ live *Live }
 
 func (o ourselves) RoundTrip(r *http.Request) (*http.Response, error) {
+	if o.live.ID != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set(impersonate.HopHeader, o.live.ID)
+	}
 	return o.live.Target().roundTrip(r)
 }
 
