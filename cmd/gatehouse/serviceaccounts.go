@@ -76,10 +76,9 @@ func (s *selfName) learn(ctx context.Context, target *upstream.Target) error {
 // learnSelf keeps the name known, as often as the API server is looked at.
 func (h *health) learnSelf(ctx context.Context) {
 	p := h.parts
-	if p.accounts == nil {
-		return
-	}
-	if err := p.self.learn(ctx, p.upstream.Target()); err != nil {
+	// It serves also to tell what the API server says of us from what it says of
+	// callers; that works without it too, mostly.
+	if err := p.self.learn(ctx, p.upstream.Target()); err != nil && p.accounts != nil {
 		p.log.Error("gatehouse's own name is not known, so that no ServiceAccount token is accepted", "error", err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kube-gatehouse/gatehouse/auth/clientcert"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
+	"github.com/kube-gatehouse/gatehouse/proxy/address"
 )
 
 const envPrefix = "GATEHOUSE_"
@@ -53,6 +54,9 @@ type settings struct {
 	APIAudiences         []string `env:"API_AUDIENCES" doc:"Audiences of the API server, separated by commas, of which a ServiceAccount token must be for one, as kube-apiserver's --api-audiences. Default: whichever the API server has."`
 	RevocationFile       string   `env:"REVOCATION_FILE" doc:"YAML file of revoked credentials and users: token ids, certificates, people, each from when. Their streams end. Reloaded when it changes."`
 	AllowedReservedNames []string `env:"ALLOWED_RESERVED_NAMES" doc:"User names and groups beginning with system: or kubeadm: that a credential may carry, in full, separated by commas."`
+
+	TrustedProxies []string `env:"TRUSTED_PROXIES" doc:"Addresses and ranges, such as 10.0.0.0/8, of the load balancers and proxies before gatehouse, separated by commas: from them, X-Forwarded-For says where a request comes from. Unset: the address of the connection counts."`
+	ProxyProtocol  string   `env:"PROXY_PROTOCOL" envDefault:"off" doc:"off, or on: connections from TRUSTED_PROXIES must begin with a header of the PROXY protocol, version 1 or 2. From anybody else such a header is never read."`
 
 	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" envDefault:"5s" doc:"How long to go on as before after SIGTERM, not ready, so that load balancers stop sending."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"20s" doc:"How long requests under way then have to end before they are cut off. Watches are ended at once."`
@@ -254,6 +258,7 @@ func (s *settings) check(f *faults) {
 		f.add("CLIENT_CRL_FILE", "needs GATEHOUSE_CLIENT_CA_FILE: without it no certificate is accepted")
 	}
 	s.checkLists(f)
+	s.checkProxies(f)
 	s.checkCredentials(f)
 	s.checkClaimSources(f)
 }
@@ -279,6 +284,7 @@ func (s *settings) checkLists(f *faults) {
 		{"ENTRA_GROUPS", s.Entra.Groups},
 		{"ALLOWED_RESERVED_NAMES", s.AllowedReservedNames},
 		{"API_AUDIENCES", s.APIAudiences},
+		{"TRUSTED_PROXIES", s.TrustedProxies},
 	} {
 		for _, entry := range list.entries {
 			if entry == "" || strings.TrimSpace(entry) != entry {
@@ -290,6 +296,20 @@ func (s *settings) checkLists(f *faults) {
 		if !f.has("JWKS_ORIGINS") && !isOrigin(entry) {
 			f.add("JWKS_ORIGINS", "%q is not an origin like https://keys.example.com", entry)
 		}
+	}
+}
+
+// checkProxies judges what is said of the hops before gatehouse.
+func (s *settings) checkProxies(f *faults) {
+	if !f.has("TRUSTED_PROXIES") {
+		_, err := address.Parse(s.TrustedProxies)
+		f.addAll("TRUSTED_PROXIES", err)
+	}
+	switch {
+	case s.ProxyProtocol != "on" && s.ProxyProtocol != "off":
+		f.add("PROXY_PROTOCOL", "%q is neither on nor off", s.ProxyProtocol)
+	case s.ProxyProtocol == "on" && len(s.TrustedProxies) == 0:
+		f.add("PROXY_PROTOCOL", "needs GATEHOUSE_TRUSTED_PROXIES: from anybody else a header is never read")
 	}
 }
 

@@ -41,6 +41,7 @@ func settingTests() map[string]settingTest {
 	}
 	maps.Copy(tests, oidcSettingTests())
 	maps.Copy(tests, claimSourceSettingTests())
+	maps.Copy(tests, addressSettingTests())
 	return tests
 }
 
