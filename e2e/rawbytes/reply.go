@@ -28,6 +28,9 @@ func (u *Upstream) replyTo(r *Record) reply {
 		return statusReply(401, "Unauthorized")
 	}
 	if r.probe {
+		if path, _, _ := strings.Cut(r.Target, "?"); path == whoAmI {
+			return reply{status: 201, fields: jsonType, body: `{"kind":"SelfSubjectReview","status":{"userInfo":{"username":"the-proxy-itself"}}}`}
+		}
 		if r.Method == "POST" {
 			return reply{status: 201, fields: jsonType, body: `{"kind":"SelfSubjectAccessReview","apiVersion":"authorization.k8s.io/v1","status":{"allowed":true}}`}
 		}

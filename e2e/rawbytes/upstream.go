@@ -14,6 +14,9 @@ import (
 // the proxy's credential and without any identity.
 const ExecutedAsProxy = "EXECUTED-AS-PROXY-SA"
 
+// whoAmI is where the proxy asks for its own name.
+const whoAmI = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
 // Served begins the fake's body for a request that ran as somebody.
 const Served = "SERVED-AS "
 
@@ -173,7 +176,7 @@ func (u *Upstream) keep(r *Record) {
 	id, bad := Impersonated(r.Fields)
 	path, _, _ := strings.Cut(r.Target, "?")
 	own := path == "/readyz" || path == "/livez" || path == "/version" ||
-		strings.HasPrefix(path, "/apis/authorization.k8s.io/v1/selfsubject")
+		strings.HasPrefix(path, "/apis/authorization.k8s.io/v1/selfsubject") || path == whoAmI
 	r.probe = own && id == nil && !bad && !strings.Contains(r.Target, "case=")
 	u.mu.Lock()
 	u.records = append(u.records, r)
