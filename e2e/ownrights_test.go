@@ -59,7 +59,7 @@ func (w world) testOwnRights(t *testing.T) {
 		t.Errorf("of %d refusals, the metrics say:\n%s", asked, metrics)
 	}
 	eventually(t, reloadLimit, func() error {
-		return g.opsSays(t, "[!]rights degraded: gatehouse's own account lacks: impersonate:user-info users")
+		return g.opsSays(t, "[!]rights degraded: the account may not say for whom a request is")
 	})
 	logs := strings.Join(g.Logs(), "\n")
 	for _, want := range []string{

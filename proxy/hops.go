@@ -5,8 +5,11 @@ import "strings"
 // maxHops is how many gatehouses may stand in a row.
 const maxHops = 8
 
-// hopLength is the length of a gatehouse's id: that of crypto/rand.Text.
-const hopLength = 26
+// A gatehouse's id has the form of crypto/rand.Text.
+const (
+	hopLength  = 26
+	hopLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+)
 
 // via returns the ids of the gatehouses through which a request has come, this
 // one's the last, to be sent on. loops says that it has been here already, or in
@@ -14,22 +17,19 @@ const hopLength = 26
 // have it go round without an end. The ids are random and say nothing; a caller
 // who learned one, and sends it, is refused, and nothing else.
 func (p *Proxy) via(lines []string) (via string, loops bool) {
-	all := make([]string, 0, 1)
+	hops := 1
 	for _, line := range lines {
-		for id := range strings.SplitSeq(line, ",") {
-			if id = strings.TrimSpace(id); !isHop(id) {
+		for more := true; more; {
+			var id string
+			id, line, more = strings.Cut(line, ",")
+			if id = strings.Trim(id, " \t"); len(id) != hopLength || strings.Trim(id, hopLetters) != "" {
 				continue // no gatehouse wrote it
 			}
-			if id == p.cfg.ID || len(all) == maxHops-1 {
+			if hops++; id == p.cfg.ID || hops > maxHops {
 				return "", true
 			}
-			all = append(all, id)
+			via += id + ", "
 		}
 	}
-	return strings.Join(append(all, p.cfg.ID), ", "), false
-}
-
-// isHop reports whether id has the form of crypto/rand.Text.
-func isHop(id string) bool {
-	return len(id) == hopLength && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+	return via + p.cfg.ID, false
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"io"
 	"net/http"
 	"strconv"
@@ -49,8 +48,10 @@ func (p *Proxy) checkForbidden(x *exchange, resp *http.Response) error {
 	certain := resp.Header[pastImpersonation] == nil && (x.kind.watch || !x.kind.stream)
 	text := plainText(peek(resp))
 	start := -1
-	if name := p.cfg.Self(); name != "" {
-		start = strings.Index(text, plainText([]byte(forbiddenUser(name)+" cannot ")))
+	if p.cfg.Self != nil {
+		if name := p.cfg.Self(); name != "" {
+			start = strings.Index(text, "User "+strconv.Quote(name)+" cannot ")
+		}
 	}
 	if start < 0 && certain {
 		if at := strings.Index(text, `" cannot impersonate`); at > 0 {
@@ -61,39 +62,35 @@ func (p *Proxy) checkForbidden(x *exchange, resp *http.Response) error {
 		return nil
 	}
 	message, _, _ := strings.Cut(text[start:], `","reason"`) // of JSON, the rest is of no interest
-	return &ownRefusal{message: bounded(strings.ToValidUTF8(message, "�")), certain: certain}
+	message, _, _ = strings.Cut(message, `", "reason"`)      // nor is it of JSON for people
+	return &ownRefusal{message: bounded(message), certain: certain}
 }
 
-// forbiddenUser is how kube-apiserver begins to say what a user may not do
-// (v1.37, pkg/endpoints/handlers/responsewriters/errors.go).
-func forbiddenUser(name string) string {
-	return "User " + strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(strconv.Quote(name))
-}
+// written undoes how kube-apiserver writes a sentence (v1.37, pkg/endpoints/
+// handlers/responsewriters/errors.go), and JSON and YAML quote it. In protobuf and
+// CBOR it stands as it is.
+var written = strings.NewReplacer(`\\`, `\`, `\"`, `"`, "&amp;", "&", "&lt;", "<", "&gt;", ">")
 
 // plainText returns the text in a Status of any encoding so that it can be
-// searched: as JSON and YAML quote it, and as YAML breaks its lines. In protobuf
-// and CBOR it stands as it is.
+// searched. YAML breaks lines.
 func plainText(body []byte) string {
-	text := strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(string(body))
-	return strings.Join(strings.Fields(text), " ")
+	return strings.Join(strings.Fields(written.Replace(string(body))), " ")
 }
 
 // peek returns the beginning of an answer's body, and puts it back. It returns
 // nothing if that does not arrive in time.
 func peek(resp *http.Response) []byte {
-	size := maxForbidden
-	if resp.ContentLength > 0 {
-		size = int(min(int64(size), resp.ContentLength))
+	size := resp.ContentLength
+	if size <= 0 || size > maxForbidden {
+		size = maxForbidden
 	}
 	h := &head{ReadCloser: resp.Body, read: make(chan struct{})}
 	go h.begin(make([]byte, size))
 	resp.Body = h
-	timer := time.NewTimer(forbiddenTime)
-	defer timer.Stop()
 	select {
 	case <-h.read:
 		return h.content
-	case <-timer.C:
+	case <-time.After(forbiddenTime):
 		h.enough.Store(true)
 		return nil
 	}
@@ -106,7 +103,6 @@ type head struct {
 	read    chan struct{} // closed once the beginning is there
 	content []byte
 	err     error
-	rest    io.Reader
 }
 
 // begin reads until buffer is full, the body ends, or nobody waits any more: what
@@ -122,25 +118,17 @@ func (h *head) begin(buffer []byte) {
 
 // Read reads the body from its beginning. Close ends the reading of that.
 func (h *head) Read(p []byte) (int, error) {
-	if h.rest == nil {
-		<-h.read
-		h.rest = io.MultiReader(bytes.NewReader(h.content), h.tail())
+	<-h.read
+	if len(h.content) > 0 {
+		n := copy(p, h.content)
+		h.content = h.content[n:]
+		return n, nil
 	}
-	return h.rest.Read(p)
-}
-
-// tail is what follows the beginning.
-func (h *head) tail() io.Reader {
 	if h.err != nil {
-		return failed{h.err}
+		return 0, h.err
 	}
-	return h.ReadCloser
+	return h.ReadCloser.Read(p)
 }
-
-// failed is a reader that has failed.
-type failed struct{ err error }
-
-func (f failed) Read([]byte) (int, error) { return 0, f.err }
 
 // accountForbidden answers a request that the API server refused to gatehouse's
 // account. The caller learns that it is not theirs, and not whose.
@@ -150,7 +138,9 @@ func (p *Proxy) accountForbidden(x *exchange, r *http.Request, refusal *ownRefus
 		"audit_id", x.id, "answer", refusal.message, "certain", refusal.certain)
 	if refusal.certain {
 		p.metrics.upstreamFailed(upstreamForbids)
-		p.cfg.OnForbidden()
+		if p.cfg.OnForbidden != nil {
+			p.cfg.OnForbidden()
+		}
 	}
 	p.answer(x, r, upstreamForbids)
 }

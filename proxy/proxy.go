@@ -86,12 +86,6 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.ID == "" {
 		cfg.ID = rand.Text()
 	}
-	if cfg.Self == nil {
-		cfg.Self = func() string { return "" }
-	}
-	if cfg.OnForbidden == nil {
-		cfg.OnForbidden = func() {}
-	}
 	m, err := newMetrics(cfg.Metrics)
 	if err != nil {
 		return nil, err

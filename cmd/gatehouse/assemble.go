@@ -23,7 +23,6 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth/tokenfile"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenreview"
 	"github.com/kube-gatehouse/gatehouse/cmd/reload"
-	"github.com/kube-gatehouse/gatehouse/proxy/address"
 	"github.com/kube-gatehouse/gatehouse/proxy/serve"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
@@ -35,7 +34,6 @@ type parts struct {
 	log          *slog.Logger
 	metrics      *prometheus.Registry
 	names        auth.NamePolicy
-	proxies      address.Proxies
 	certificate  *serve.Certificate
 	upstream     upstream.Live
 	tokens       auth.Live    // of the token file
@@ -71,7 +69,6 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 	}
 	p.issuers.log, p.issuers.changed = log, p.changed
 	p.upstream.ID = rand.Text()
-	p.proxies, _ = address.Parse(s.TrustedProxies) // its faults are reported with the settings
 	var err error
 	if p.watcher, err = reload.New(reload.Every, p.metrics, log); err != nil {
 		*f = append(*f, err)

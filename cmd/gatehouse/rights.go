@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +20,7 @@ const rightsEvery = 30 * time.Second
 // says when it is asked. What a 403 says is only a reason to ask.
 type rightsWatch struct {
 	doubted atomic.Bool           // a request was refused to our account
-	missing atomic.Pointer[error] // nil while nothing is known to be missing
+	missing atomic.Pointer[error] // nil, or of nil, while nothing is known to be missing
 
 	// Of the one goroutine that asks:
 	target *upstream.Target // that was asked
@@ -33,14 +36,15 @@ func (w *rightsWatch) due(target *upstream.Target, now time.Time) bool {
 	switch {
 	case w.target != target:
 		return true
-	case w.missing.Load() != nil, w.doubted.Load():
+	case len(w.checks()) > 0, w.doubted.Load():
 		return now.Sub(w.asked) >= rightsEvery
 	default:
 		return false
 	}
 }
 
-// askRights asks the API server, if it is time to, what our account may do.
+// askRights asks the API server, if it is time to, what our account may do, as
+// check --connect does.
 func (h *health) askRights(ctx context.Context) {
 	w, target := &h.rights, h.parts.upstream.Target()
 	if !w.due(target, time.Now()) {
@@ -50,34 +54,28 @@ func (h *health) askRights(ctx context.Context) {
 	w.doubted.Store(false)
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	needs := h.parts.needs()
-	if version, err := target.Version(ctx); err == nil && version.Major > 0 {
-		can, _ := version.Constrained()
-		needs.LegacyAlone = !can
+	var missing error
+	for _, found := range askUpstream(ctx, target, h.parts.needs()) {
+		switch {
+		case found.state != stateFail:
+		case found.subject != subjectRights || strings.HasPrefix(found.text, cannotBeTold):
+			w.doubt() // what is known stays until it can be told
+			return
+		default:
+			missing = errors.Join(missing, errors.New(found.text))
+		}
 	}
-	rights, err := target.Rights(ctx, needs)
-	if err != nil {
-		h.parts.log.Debug("which rights gatehouse has cannot be asked", "error", err)
-		w.doubt() // what is known stays until they can
-		return
-	}
-	h.noteRights(rights)
+	w.note(missing, h.parts.log)
 }
 
-// noteRights keeps what is missing, and logs it when it changes.
-func (h *health) noteRights(rights upstream.Rights) {
-	last := h.rights.missing.Load()
-	err := rights.Err()
-	if err == nil {
-		h.rights.missing.Store(nil)
-		if last != nil {
-			h.parts.log.Info("gatehouse's own account has every right that it needs")
-		}
-		return
-	}
-	h.rights.missing.Store(&err)
-	if last == nil || (*last).Error() != err.Error() {
-		h.parts.log.Error("gatehouse's own account lacks rights", "error", err)
+// note keeps what is missing, and logs it when it changes.
+func (w *rightsWatch) note(missing error, log *slog.Logger) {
+	last := w.missing.Swap(&missing)
+	switch {
+	case missing != nil && (last == nil || *last == nil || (*last).Error() != missing.Error()):
+		log.Error("gatehouse's own account lacks rights", "error", missing)
+	case missing == nil && last != nil && *last != nil:
+		log.Info("gatehouse's own account has every right that it needs")
 	}
 }
 
@@ -85,7 +83,7 @@ func (h *health) noteRights(rights upstream.Rights) {
 // replica as it is: whoever narrows the account to some people has rights missing
 // that nobody needs, and a replica that is taken out mends nothing.
 func (w *rightsWatch) checks() []serve.Check {
-	if err := w.missing.Load(); err != nil {
+	if err := w.missing.Load(); err != nil && *err != nil {
 		return []serve.Check{{Name: "rights", Err: *err, Degraded: true}}
 	}
 	return nil

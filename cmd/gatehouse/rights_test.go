@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -18,7 +20,7 @@ func TestMissingRightsAreShown(t *testing.T) {
 	w := newWorld(t)
 	w.review(t, reviewer{version: "37", ready: 200, may: nothing})
 	p := w.start(t, nil)
-	p.awaitReady(t, http.StatusOK, "[!]rights degraded: gatehouse's own account lacks: impersonate:user-info users.authentication.k8s.io (deploy/rbac.yaml)")
+	p.awaitReady(t, http.StatusOK, "[!]rights degraded: the account may not say for whom a request is, so that every request will be refused: apply deploy/rbac.yaml\n")
 	p.awaitReady(t, http.StatusOK, "readyz check passed, degraded\n")
 	p.log.awaitMessage(t, "gatehouse's own account lacks rights")
 }
@@ -61,12 +63,15 @@ func TestRightsAreAskedNowAndThen(t *testing.T) {
 	due("after a 403, too soon", target, 29*time.Second, false)
 	due("after a 403", target, 30*time.Second, true)
 	w.doubted.Store(false)
-	h := health{parts: &parts{log: newLog(nil, newLogLines())}}
-	h.noteRights(upstream.Rights{Missing: []upstream.Right{upstream.TokenReviews}})
-	w.missing.Store(h.rights.missing.Load())
+	lines := newLogLines()
+	log := slog.New(slog.NewTextHandler(lines, nil))
+	w.note(errors.New("one right"), log)
+	w.note(errors.New("one right"), log)
 	due("missing", target, 30*time.Second, true)
-	h.noteRights(upstream.Rights{})
-	if len(h.rights.checks()) != 0 {
-		t.Error("the line stays when the right is granted")
+	w.note(nil, log)
+	w.note(nil, log)
+	due("granted", target, time.Hour, false)
+	if text := lines.text(); strings.Count(text, "lacks rights") != 1 || strings.Count(text, "has every right") != 1 {
+		t.Errorf("a change is not logged once:\n%s", text)
 	}
 }

@@ -121,9 +121,9 @@ func (h *health) newProxy() (*proxy.Proxy, error) {
 		Authenticator:  p.authenticator(),
 		Names:          p.names,
 		OnRefusedToken: p.forget,
-		Proxies:        p.proxies,
+		Proxies:        p.settings.proxies,
 		ID:             p.upstream.ID,
-		Self:           func() string { return p.self.name(p.upstream.Target()) },
+		Self:           p.ownName,
 		OnForbidden:    h.rights.doubt,
 		Metrics:        p.metrics,
 		Log:            p.log,
@@ -134,7 +134,7 @@ func (h *health) newProxy() (*proxy.Proxy, error) {
 func (p *parts) listen(ctx context.Context) (net.Listener, error) {
 	listener, err := listen(ctx, "LISTEN_ADDRESS", p.settings.ListenAddress)
 	if err == nil && p.settings.ProxyProtocol == "on" {
-		listener = &serve.ProxyProtocol{Listener: listener, Trusts: p.proxies.Trusts, Log: p.log}
+		listener = &serve.ProxyProtocol{Listener: listener, Trusts: p.settings.proxies.Trusts, Log: p.log}
 	}
 	return listener, err
 }

@@ -23,7 +23,7 @@ func (p *parts) addTokenReview(f *faults) {
 	p.accounts, err = tokenreview.New(tokenreview.Config{
 		Reviewer:  tokenreview.NewHTTPReviewer(p.upstream.AsOurselves()),
 		Known:     p.issuers.knows,
-		Self:      func() string { return p.self.name(p.upstream.Target()) },
+		Self:      p.ownName,
 		Audiences: p.settings.APIAudiences,
 		Observe:   p.reviews.observe,
 	})
@@ -31,6 +31,9 @@ func (p *parts) addTokenReview(f *faults) {
 		f.add("TOKEN_REVIEW", "%w", err)
 	}
 }
+
+// ownName is the user name that the API server has for gatehouse, or "".
+func (p *parts) ownName() string { return p.self.name(p.upstream.Target()) }
 
 // forget makes a token be reviewed again.
 func (p *parts) forget(token string) {
@@ -86,7 +89,7 @@ func (h *health) learnSelf(ctx context.Context) {
 // accountsCheck is the line of /readyz about ServiceAccount tokens.
 func (p *parts) accountsCheck(somebody bool) serve.Check {
 	check := serve.Check{Name: "token_review", Degraded: somebody}
-	if p.self.name(p.upstream.Target()) == "" {
+	if p.ownName() == "" {
 		check.Err = errors.New("gatehouse's own name is not known yet, so that no ServiceAccount token is accepted")
 	}
 	return check

@@ -55,14 +55,16 @@ type settings struct {
 	RevocationFile       string   `env:"REVOCATION_FILE" doc:"YAML file of revoked credentials and users: token ids, certificates, people, each from when. Their streams end. Reloaded when it changes."`
 	AllowedReservedNames []string `env:"ALLOWED_RESERVED_NAMES" doc:"User names and groups beginning with system: or kubeadm: that a credential may carry, in full, separated by commas."`
 
-	TrustedProxies []string `env:"TRUSTED_PROXIES" doc:"Addresses and ranges, such as 10.0.0.0/8, of the load balancers and proxies before gatehouse, separated by commas: from them, X-Forwarded-For says where a request comes from. Unset: the address of the connection counts."`
-	ProxyProtocol  string   `env:"PROXY_PROTOCOL" envDefault:"off" doc:"off, or on: connections from TRUSTED_PROXIES must begin with a header of the PROXY protocol, version 1 or 2. From anybody else such a header is never read."`
+	TrustedProxies []string `env:"TRUSTED_PROXIES" doc:"Addresses and ranges, such as 10.0.0.0/8, of proxies before gatehouse, separated by commas: X-Forwarded-For of theirs says where a request comes from."`
+	ProxyProtocol  string   `env:"PROXY_PROTOCOL" envDefault:"off" doc:"off, or on: connections from TRUSTED_PROXIES must begin with a header of the PROXY protocol, version 1 or 2."`
 
 	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" envDefault:"5s" doc:"How long to go on as before after SIGTERM, not ready, so that load balancers stop sending."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"20s" doc:"How long requests under way then have to end before they are cut off. Watches are ended at once."`
 
 	LogLevel  string `env:"LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error."`
 	LogFormat string `env:"LOG_FORMAT" envDefault:"json" doc:"json or text."`
+
+	proxies address.Proxies // of TrustedProxies
 
 	// Where Kubernetes says that the API server is.
 	serviceHost, servicePort string
@@ -301,8 +303,8 @@ func (s *settings) checkLists(f *faults) {
 
 // checkProxies judges what is said of the hops before gatehouse.
 func (s *settings) checkProxies(f *faults) {
-	if !f.has("TRUSTED_PROXIES") {
-		_, err := address.Parse(s.TrustedProxies)
+	var err error
+	if s.proxies, err = address.Parse(s.TrustedProxies); !f.has("TRUSTED_PROXIES") {
 		f.addAll("TRUSTED_PROXIES", err)
 	}
 	switch {

@@ -8,7 +8,9 @@ package address
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -28,43 +30,38 @@ type Proxies struct{ list []netip.Prefix }
 // Parse reads addresses and ranges such as 10.0.0.0/8. The error joins what is
 // wrong with each of them.
 func Parse(entries []string) (Proxies, error) {
-	var p Proxies
-	var faults []error
-	for _, entry := range entries {
-		prefix, err := parsePrefix(entry)
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		p.list = append(p.list, prefix)
+	list := make([]netip.Prefix, len(entries))
+	var faults error
+	for i, entry := range entries {
+		var err error
+		list[i], err = parsePrefix(entry)
+		faults = errors.Join(faults, err)
 	}
-	if len(faults) > 0 {
-		return Proxies{}, errors.Join(faults...)
+	if faults != nil {
+		return Proxies{}, faults
 	}
-	return p, nil
+	return Proxies{list}, nil
 }
 
 func parsePrefix(entry string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(entry)
-	if err != nil {
-		addr, addrErr := netip.ParseAddr(entry)
-		if addrErr != nil {
-			return prefix, fmt.Errorf("%q is neither an address like 10.0.0.1 nor a range like 10.0.0.0/8", entry)
-		}
-		if addr.Zone() != "" {
-			return prefix, fmt.Errorf("%q has a zone: leave it out", entry)
-		}
-		prefix = netip.PrefixFrom(addr, addr.BitLen())
+	if addr, addrErr := netip.ParseAddr(entry); addrErr == nil && strings.IndexByte(entry, '%') < 0 {
+		prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
+	fault := ""
 	switch {
+	case err != nil:
+		fault = "is neither an address like 10.0.0.1 nor a range like 10.0.0.0/8"
 	case prefix.Addr().Is4In6():
-		return prefix, fmt.Errorf("%q is IPv4 in the form of IPv6: write it as IPv4", entry)
+		fault = "is IPv4 in the form of IPv6: write it as IPv4"
 	case prefix.Bits() == 0:
-		return prefix, fmt.Errorf("%q trusts everybody, so that anybody could write any address", entry)
+		fault = "trusts everybody, so that anybody could write any address"
 	case prefix != prefix.Masked():
-		return prefix, fmt.Errorf("%q has bits behind its length: did you mean %s?", entry, prefix.Masked())
+		fault = "has bits behind its length: did you mean " + prefix.Masked().String() + "?"
+	default:
+		return prefix, nil
 	}
-	return prefix, nil
+	return prefix, fmt.Errorf("%q %s", entry, fault)
 }
 
 // Trusts reports whether the word of the proxy at addr counts.
@@ -84,11 +81,10 @@ func (p Proxies) Trusts(addr netip.Addr) bool {
 // cannot be read, what stands before it cannot be trusted: the last that could be
 // read counts. It returns "" if remote is no address.
 func (p Proxies) Caller(remote string, forwarded []string) string {
-	peer, err := netip.ParseAddrPort(remote)
-	if err != nil {
+	caller, ok := parseHostPort(remote)
+	if !ok {
 		return ""
 	}
-	caller := plain(peer.Addr())
 	hops := 0
 	for line := len(forwarded) - 1; line >= 0; line-- {
 		for rest, more := forwarded[line], true; more; hops++ {
@@ -122,17 +118,27 @@ func parseEntry(entry string) (netip.Addr, bool) {
 	if len(entry) > maxEntry {
 		return netip.Addr{}, false
 	}
-	addr, err := netip.ParseAddr(entry)
-	if inner, ok := strings.CutPrefix(entry, "["); ok && strings.HasSuffix(inner, "]") {
-		if addr, err = netip.ParseAddr(strings.TrimSuffix(inner, "]")); addr.Is4() {
-			return netip.Addr{}, false
-		}
-	} else if err != nil {
-		var withPort netip.AddrPort
-		withPort, err = netip.ParseAddrPort(entry)
-		addr = withPort.Addr()
+	if strings.IndexByte(entry, '%') >= 0 {
+		return netip.Addr{}, false
 	}
-	if err != nil || addr.Zone() != "" {
+	if addr, err := netip.ParseAddr(entry); err == nil {
+		return plain(addr), true
+	}
+	if strings.HasSuffix(entry, "]") {
+		entry += ":0"
+	}
+	return parseHostPort(entry)
+}
+
+// parseHostPort reads an address with its port. Brackets are for IPv6 alone.
+func parseHostPort(hostPort string) (netip.Addr, bool) {
+	host, port, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	addr, err := netip.ParseAddr(host)
+	_, portErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || portErr != nil || addr.Is4() == (hostPort[0] == '[') {
 		return netip.Addr{}, false
 	}
 	return plain(addr), true

@@ -92,7 +92,7 @@ func TestParse(t *testing.T) {
 	lines := strings.Split(err.Error(), "\n")
 	for i, want := range []string{
 		`"10.0.0.1/8" has bits behind its length: did you mean 10.0.0.0/8?`, `"0.0.0.0/0" trusts everybody`, `"::/0" trusts everybody`,
-		`"proxy.example" is neither`, `"fe80::1%eth0" has a zone`, `"fe80::%eth0/64" has a zone`, `"::ffff:10.0.0.1" is IPv4 in the form`,
+		`"proxy.example" is neither`, `"fe80::1%eth0" is neither`, `"fe80::%eth0/64" is neither`, `"::ffff:10.0.0.1" is IPv4 in the form`,
 		`"::ffff:10.0.0.0/104" is`, `"10.0.0.0/33" is neither`, `"10.0.0" is neither`, `"10.0.0.0/08" is neither`, `"[::1]" is neither`, `"10.0.0.1:80" is neither`,
 	} {
 		if i >= len(lines) || !strings.HasPrefix(lines[i], want) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net/netip"
 	"strconv"
@@ -24,11 +23,7 @@ const (
 
 // errBadAnnouncement says that a connection begins with something else than a
 // header of the PROXY protocol, or with one that is of no use here.
-var errBadAnnouncement = errors.New("no header of the PROXY protocol")
-
-func badAnnouncement(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errBadAnnouncement, fmt.Sprintf(format, args...))
-}
+var errBadAnnouncement = errors.New("no header of the PROXY protocol for TCP")
 
 // readProxyHeader reads a header, and not one byte more, so that what follows is
 // read where it stands. It returns the source that the header names, or the zero
@@ -45,57 +40,51 @@ func readProxyHeader(r io.Reader) (netip.AddrPort, error) {
 	case bytes.HasPrefix(head, []byte(signatureV1)):
 		return readV1(r, head)
 	default:
-		return netip.AddrPort{}, badAnnouncement("another protocol")
+		return netip.AddrPort{}, errBadAnnouncement
 	}
 }
 
 // readV1 reads the rest of a line that begins with head.
 func readV1(r io.Reader, head []byte) (netip.AddrPort, error) {
 	for !bytes.HasSuffix(head, []byte("\r\n")) {
-		missing := 2
-		if head[len(head)-1] == '\r' {
-			missing = 1
+		if len(head) == maxV1 {
+			return netip.AddrPort{}, errBadAnnouncement
 		}
-		if len(head)+missing > maxV1 {
-			return netip.AddrPort{}, badAnnouncement("a line of more than %d bytes", maxV1)
-		}
-		next := head[len(head) : len(head)+missing]
-		if _, err := io.ReadFull(r, next); err != nil {
+		head = head[:len(head)+1]
+		if _, err := io.ReadFull(r, head[len(head)-1:]); err != nil {
 			return netip.AddrPort{}, err
 		}
-		head = head[:len(head)+missing]
 	}
 	return parseV1(string(head[len(signatureV1) : len(head)-2]))
 }
 
 // parseV1 reads what stands between the signature and the end of the line.
 func parseV1(line string) (netip.AddrPort, error) {
-	family, rest, _ := strings.Cut(line, " ")
-	fields := strings.Split(rest, " ")
+	fields := strings.Split(line, " ")
+	family := fields[0]
 	switch {
-	case strings.ContainsAny(line, "\r\n"):
-		return netip.AddrPort{}, badAnnouncement("a line within the line")
-	case family == "UNKNOWN":
+	case family == "UNKNOWN" && !strings.ContainsAny(line, "\r\n"):
 		return netip.AddrPort{}, nil // what follows it is to be ignored
-	case family != "TCP4" && family != "TCP6" || len(fields) != 4:
-		return netip.AddrPort{}, badAnnouncement("version 1 with other fields than two addresses and two ports")
+	case family != "TCP4" && family != "TCP6" || len(fields) != 5 || strings.IndexByte(line, '%') >= 0:
+		return netip.AddrPort{}, errBadAnnouncement
 	}
-	var ends [2]netip.AddrPort // source, destination
-	for i := range ends {
-		addr, err := netip.ParseAddr(fields[i])
-		port, portErr := strconv.ParseUint(fields[i+2], 10, 16)
-		if err != nil || portErr != nil || addr.Zone() != "" || addr.Is4() != (family == "TCP4") || fields[i+2] != strconv.FormatUint(port, 10) {
-			return netip.AddrPort{}, badAnnouncement("version 1 with a bad address or port")
+	var source netip.AddrPort
+	for i := 1; i >= 0; i-- { // the destination has to be good too
+		addr, err := netip.ParseAddr(fields[1+i])
+		text := fields[3+i]
+		port, portErr := strconv.ParseUint(text, 10, 16)
+		if err != nil || portErr != nil || addr.Is4() != (family == "TCP4") || len(text) > 1 && text[0] == '0' {
+			return netip.AddrPort{}, errBadAnnouncement
 		}
-		ends[i] = netip.AddrPortFrom(addr.Unmap(), uint16(port))
+		source = netip.AddrPortFrom(addr.Unmap(), uint16(port))
 	}
-	return ends[0], nil
+	return source, nil
 }
 
 // Bytes of version 2.
 const (
-	v2Local, v2Proxy       = 0x20, 0x21
-	v2Unspec, v2TCP4, v2T6 = 0x00, 0x11, 0x21
+	v2Local, v2Proxy         = 0x20, 0x21
+	v2Unspec, v2TCP4, v2TCP6 = 0x00, 0x11, 0x21
 )
 
 // readV2 reads what follows the signature.
@@ -106,26 +95,22 @@ func readV2(r io.Reader) (netip.AddrPort, error) {
 	}
 	command, family, length := fixed[0], fixed[1], int(binary.BigEndian.Uint16(fixed[2:]))
 	size := 0 // of an address
+	bad := length > maxV2
 	switch {
-	case length > maxV2:
-		return netip.AddrPort{}, badAnnouncement("version 2 with %d bytes, at most %d", length, maxV2)
 	case command == v2Local, command == v2Proxy && family == v2Unspec:
 	case command == v2Proxy && family == v2TCP4:
 		size = 4
-	case command == v2Proxy && family == v2T6:
+	case command == v2Proxy && family == v2TCP6:
 		size = 16
 	default:
-		return netip.AddrPort{}, badAnnouncement("version 2 with the command %#x and the family %#x", command, family)
+		bad = true
+	}
+	if bad || size > 0 && length < 2*size+4 {
+		return netip.AddrPort{}, errBadAnnouncement
 	}
 	rest := make([]byte, length)
-	if _, err := io.ReadFull(r, rest); err != nil {
+	if _, err := io.ReadFull(r, rest); err != nil || size == 0 {
 		return netip.AddrPort{}, err
-	}
-	if size == 0 {
-		return netip.AddrPort{}, nil
-	}
-	if length < 2*size+4 {
-		return netip.AddrPort{}, badAnnouncement("version 2 with %d bytes, too few for its addresses", length)
 	}
 	addr, _ := netip.AddrFromSlice(rest[:size]) // of a length that fits
 	return netip.AddrPortFrom(addr.Unmap(), binary.BigEndian.Uint16(rest[2*size:])), nil

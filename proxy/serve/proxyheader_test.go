@@ -46,8 +46,8 @@ func TestProxyHeader(t *testing.T) {
 		"v1 unknown":               {"PROXY UNKNOWN\r\n", ""},
 		"v1 unknown with the rest": {"PROXY UNKNOWN ffff::1 whatever 65535 65535\r\n", ""},
 		"v2 IPv4":                  {v2(v2Proxy, v2TCP4, v4Ends), "198.51.100.1:4711"},
-		"v2 IPv6":                  {v2(v2Proxy, v2T6, v6Ends), "[2001:db8::1]:4711"},
-		"v2 IPv4 as IPv6":          {v2(v2Proxy, v2T6, ends("[::ffff:198.51.100.1]:4711", "[::1]:443")), "198.51.100.1:4711"},
+		"v2 IPv6":                  {v2(v2Proxy, v2TCP6, v6Ends), "[2001:db8::1]:4711"},
+		"v2 IPv4 as IPv6":          {v2(v2Proxy, v2TCP6, ends("[::ffff:198.51.100.1]:4711", "[::1]:443")), "198.51.100.1:4711"},
 		"v2 with more fields":      {v2(v2Proxy, v2TCP4, v4Ends, []byte("\x03\x00\x04\x01\x02\x03\x04\x20\x00\x01x")), "198.51.100.1:4711"},
 		"v2 of the greatest size":  {v2(v2Proxy, v2TCP4, v4Ends, make([]byte, maxV2-12)), "198.51.100.1:4711"},
 		"v2 local":                 {v2(v2Local, v2Unspec), ""},
@@ -106,7 +106,7 @@ func TestBadProxyHeader(t *testing.T) {
 		"v2 UDP":                    v2(v2Proxy, 0x12, v4Ends),
 		"v2 Unix":                   v2(v2Proxy, 0x31, make([]byte, 216)),
 		"v2 too short":              v2(v2Proxy, v2TCP4, v4Ends[:11]),
-		"v2 IPv4 for IPv6":          v2(v2Proxy, v2T6, v4Ends),
+		"v2 IPv4 for IPv6":          v2(v2Proxy, v2TCP6, v4Ends),
 		"v2 too long":               v2(v2Proxy, v2TCP4, v4Ends, make([]byte, maxV2)),
 		"v2 local and too long":     v2(v2Local, v2Unspec, make([]byte, maxV2+1)),
 	} {
@@ -133,7 +133,7 @@ func FuzzProxyHeader(f *testing.F) {
 	f.Add([]byte("PROXY TCP4 198.51.100.1 10.0.0.1 4711 443\r\n"))
 	f.Add([]byte("PROXY UNKNOWN\r\nx"))
 	f.Add([]byte(v2(v2Proxy, v2TCP4, v4Ends)))
-	f.Add([]byte(v2(v2Proxy, v2T6, v6Ends, []byte("\x20\x00\x01x"))))
+	f.Add([]byte(v2(v2Proxy, v2TCP6, v6Ends, []byte("\x20\x00\x01x"))))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		r := bytes.NewReader(content)
 		source, err := readProxyHeader(r)

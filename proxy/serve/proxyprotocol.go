@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -15,9 +14,10 @@ const (
 	// announceTimeout is how long the header of the PROXY protocol may take. Load
 	// balancers send it with the connection's first packet.
 	announceTimeout = 5 * time.Second
-	// complainEvery is how often a load balancer that does not speak the protocol
-	// is told of: each of its connections would fill a line.
-	complainEvery = time.Minute
+	// complainAfter is how many quiet seconds there must be before a load balancer
+	// that does not speak the protocol is told of again: each of its connections
+	// would fill a line.
+	complainAfter = 60
 )
 
 // ProxyProtocol is a listener whose connections from trusted peers must begin
@@ -43,20 +43,21 @@ func (l *ProxyProtocol) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	peer, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if !ok || !l.Trusts(peer.AddrPort().Addr()) {
-		return conn, nil
+	if peer, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		if addr, _ := netip.AddrFromSlice(peer.IP); l.Trusts(addr) {
+			return &announced{Conn: conn, listener: l, remote: peer}, nil
+		}
 	}
-	return &announced{Conn: conn, listener: l, remote: peer}, nil
+	return conn, nil
 }
 
-// complain says once in a while that a trusted peer does not speak the protocol.
+// complain says, unless it has just been said, that a trusted peer does not speak the protocol.
 func (l *ProxyProtocol) complain(peer net.Addr, err error) {
-	now, last := time.Now().Unix(), l.complained.Load()
-	if now-last < int64(complainEvery/time.Second) || !l.complained.CompareAndSwap(last, now) {
+	now := time.Now().Unix()
+	if now-l.complained.Swap(now) < complainAfter {
 		return
 	}
-	l.Log.Warn("a connection of a trusted proxy was closed: it does not begin with a header of the PROXY protocol",
+	l.Log.Warn("a connection of a trusted proxy does not begin as the PROXY protocol asks, and was closed",
 		"peer", peer.String(), "error", err)
 }
 
@@ -80,14 +81,14 @@ func (c *announced) read() {
 	}
 	if err != nil {
 		c.err = err
-		_ = c.Conn.Close() // there is an error to return already
-		if errors.Is(err, errBadAnnouncement) || errors.Is(err, os.ErrDeadlineExceeded) {
+		_ = c.Conn.Close()                                              // there is an error to return already
+		if err == errBadAnnouncement || err == os.ErrDeadlineExceeded { //nolint:errorlint // as they are made here
 			c.listener.complain(c.remote, err) // who just leaves was a health check
 		}
 		return
 	}
 	if source.IsValid() {
-		c.remote = net.TCPAddrFromAddrPort(source)
+		c.remote = &net.TCPAddr{IP: source.Addr().AsSlice(), Port: int(source.Port())}
 	}
 }
 

@@ -150,7 +150,7 @@ func TestProxyProtocolIsRequired(t *testing.T) {
 	}
 	healthCheck := f.dial(t)
 	_ = healthCheck.Close()
-	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "does not begin with a header") || !strings.Contains(text, "peer=127.0.0.1:") {
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "does not begin as the PROXY protocol asks") || !strings.Contains(text, "peer=127.0.0.1:") {
 		t.Errorf("want one line about the peer, got:\n%s", text)
 	}
 }

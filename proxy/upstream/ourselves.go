@@ -24,14 +24,11 @@ func (l *Live) AsOurselves() http.RoundTripper { return ourselves{l} }
 type ourselves struct{ live *Live }
 
 func (o ourselves) RoundTrip(r *http.Request) (*http.Response, error) {
-	if o.live.ID != "" {
-		r = r.Clone(r.Context())
-		r.Header.Set(impersonate.HopHeader, o.live.ID)
-	}
-	return o.live.Target().roundTrip(r)
+	return o.live.Target().roundTrip(r, o.live.ID)
 }
 
-func (t *Target) roundTrip(r *http.Request) (*http.Response, error) {
+// roundTrip sends r with our credential, and with our id unless that is empty.
+func (t *Target) roundTrip(r *http.Request, id string) (*http.Response, error) {
 	out := r.Clone(r.Context())
 	out.URL = &url.URL{
 		Scheme: t.URL.Scheme, Host: t.URL.Host, RawQuery: r.URL.RawQuery,
@@ -40,6 +37,9 @@ func (t *Target) roundTrip(r *http.Request) (*http.Response, error) {
 	out.Host = ""
 	if authorization := t.Authorization(); authorization != "" {
 		out.Header.Set("Authorization", authorization)
+	}
+	if id != "" {
+		out.Header[impersonate.HopHeader] = []string{id}
 	}
 	return t.Requests.RoundTrip(out)
 }
