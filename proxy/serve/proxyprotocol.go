@@ -81,10 +81,10 @@ func (c *announced) read() {
 	}
 	if err != nil {
 		c.err = err
-		_ = c.Conn.Close()                                              // there is an error to return already
 		if err == errBadAnnouncement || err == os.ErrDeadlineExceeded { //nolint:errorlint // as they are made here
 			c.listener.complain(c.remote, err) // who just leaves was a health check
 		}
+		_ = c.Conn.Close() // there is an error to return already
 		return
 	}
 	if source.IsValid() {
