@@ -49,12 +49,12 @@ type failures struct {
 	until atomic.Int64
 
 	mu        sync.Mutex
-	addresses map[netip.Addr]*address
+	addresses map[netip.Addr]*origin
 	swept     time.Time
 }
 
-// address is one whose credentials failed.
-type address struct {
+// origin is an address whose credentials failed.
+type origin struct {
 	level   float64 // failures that are not forgotten yet
 	at      time.Time
 	waiting int
@@ -63,7 +63,7 @@ type address struct {
 
 func newFailures(l Limits) *failures {
 	rate := float64(l.FailuresPerAddress)
-	return &failures{rate: rate, burst: rate * failureSpan.Seconds(), seed: maphash.MakeSeed(), addresses: map[netip.Addr]*address{}}
+	return &failures{rate: rate, burst: rate * failureSpan.Seconds(), seed: maphash.MakeSeed(), addresses: map[netip.Addr]*origin{}}
 }
 
 // fingerprint stands for the credentials of r; it is 0 if there are none.
@@ -144,7 +144,7 @@ func (f *failures) judged(client string, credential uint64, now time.Time, err e
 }
 
 // overrun lets time pass for a, and reports whether it has too many failures.
-func (f *failures) overrun(a *address, now time.Time) bool {
+func (f *failures) overrun(a *origin, now time.Time) bool {
 	if passed := now.Sub(a.at).Seconds(); passed > 0 {
 		a.level = max(0, a.level-passed*f.rate)
 		a.at = now
@@ -154,7 +154,7 @@ func (f *failures) overrun(a *address, now time.Time) bool {
 
 // of returns what is remembered of an address. If too many are remembered, one
 // of them is forgotten.
-func (f *failures) of(where netip.Addr, now time.Time) *address {
+func (f *failures) of(where netip.Addr, now time.Time) *origin {
 	a := f.addresses[where]
 	if a != nil {
 		return a
@@ -173,7 +173,7 @@ func (f *failures) of(where netip.Addr, now time.Time) *address {
 			break
 		}
 	}
-	a = &address{at: now, lane: make(chan struct{}, laneWidth)}
+	a = &origin{at: now, lane: make(chan struct{}, laneWidth)}
 	f.addresses[where] = a
 	return a
 }

@@ -46,6 +46,9 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 			if err := checkResponse(resp, header.Get("Upgrade"), x); err != nil {
 				return err
 			}
+			if err := p.checkForbidden(x, resp); err != nil {
+				return err
+			}
 			cleanResponse(resp.Header)
 			x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
 			// A watch tells no length; what does would be short of it.
@@ -181,6 +184,10 @@ func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 	}
 	if x.body != nil && x.body.broken.Load() {
 		p.answer(x, r, badBody) // not the API server's fault
+		return
+	}
+	if refusal, ok := errors.AsType[*ownRefusal](err); ok {
+		p.accountForbidden(x, r, refusal)
 		return
 	}
 	x.upstreamErr = err

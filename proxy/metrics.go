@@ -84,7 +84,7 @@ func (m *metrics) preset() {
 	for _, kind := range []string{"request", "watch", "connect"} {
 		m.flying.WithLabelValues(kind)
 	}
-	for _, reason := range []string{"unreachable", "own_credential", "certificate", "timeout", "broken"} {
+	for _, reason := range []string{"unreachable", "own_credential", "own_rights", "certificate", "timeout", "broken"} {
 		m.upstreamErrors.WithLabelValues(reason)
 	}
 	for _, reason := range []string{endedByDrain.label, endedByChange.label, string(auth.Expired), string(auth.Revoked)} {
@@ -133,6 +133,8 @@ func (m *metrics) upstreamFailed(told answer) {
 		reason = "timeout"
 	case upstreamRefused:
 		reason = "own_credential"
+	case upstreamForbids:
+		reason = "own_rights"
 	case upstreamFalse:
 		reason = "certificate"
 	}

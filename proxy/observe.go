@@ -14,7 +14,8 @@ import (
 // exchange is one request and its answer, as far as logs and metrics go.
 type exchange struct {
 	id     string
-	client string
+	client string // address
+	via    string // the gatehouses behind which the API server is, this one included
 	kind   requestKind
 	writer recorder
 	// changes is that of [streams] before the request was judged.

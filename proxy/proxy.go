@@ -9,10 +9,10 @@ package proxy
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy/address"
 	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
@@ -43,6 +44,18 @@ type Config struct {
 	Denied func(*auth.Identity) error
 	// Limits bound what callers can use. Default: DefaultLimits.
 	Limits Limits
+	// Proxies are those whose word on their callers' addresses counts. Default:
+	// nobody's does.
+	Proxies address.Proxies
+	// ID is by what this gatehouse knows its own requests if they come back to
+	// it, as crypto/rand.Text makes it. Default: a new one.
+	ID string
+	// Self returns the user name that the API server has for gatehouse, or "" if
+	// that is not known. Default: it is not.
+	Self func() string
+	// OnForbidden hears that the API server refused to gatehouse's own account
+	// what it did for a caller. Default: nobody does.
+	OnForbidden func()
 	// Metrics gets the proxy's metrics. Default: nobody does.
 	Metrics prometheus.Registerer
 	// Log gets one line for each request. Default: discarded.
@@ -81,6 +94,9 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if cfg.Denied == nil {
 		cfg.Denied = func(*auth.Identity) error { return nil }
+	}
+	if cfg.ID == "" {
+		cfg.ID = rand.Text()
 	}
 	m, err := newMetrics(cfg.Metrics)
 	if err != nil {
@@ -121,7 +137,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{
 		id:     uuid.NewString(),
 		start:  p.cfg.Now(),
-		client: clientAddress(r),
+		client: p.cfg.Proxies.Caller(r.RemoteAddr, r.Header["X-Forwarded-For"]),
 		writer: recorder{ResponseWriter: w, ctx: r.Context()},
 
 		changes: p.streams.changes.Load(),
@@ -136,6 +152,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve is the straight line.
 func (p *Proxy) serve(x *exchange, r *http.Request) {
+	var loops bool
+	if x.via, loops = p.via(r.Header[impersonate.HopHeader]); loops {
+		p.cfg.Log.Error("a request came back: the API server's address leads to gatehouse", "audit_id", x.id)
+		p.answer(x, r, looping)
+		return
+	}
 	protocol, fault := checkForm(r)
 	if fault != nil {
 		p.answer(x, r, *fault)
@@ -201,7 +223,7 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 func (p *Proxy) outgoingHeader(x *exchange, r *http.Request, target *upstream.Target, protocol string) (http.Header, error) {
 	request := impersonate.Request{
 		In: r.Header, Upgrade: protocol, User: x.as,
-		Authorization: target.Authorization(), AuditID: x.id, ClientAddress: x.client,
+		Authorization: target.Authorization(), AuditID: x.id, ClientAddress: x.client, Via: x.via,
 	}
 	if x.identity.Kind != auth.KindServiceAccount {
 		if x.as == nil {
@@ -278,14 +300,4 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 	if fault != nil {
 		panic(http.ErrAbortHandler) // ends this stream or connection alone
 	}
-}
-
-// clientAddress returns the address of the peer. What the peer says of other
-// addresses does not count.
-func clientAddress(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	return host
 }

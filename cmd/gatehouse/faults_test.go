@@ -104,6 +104,11 @@ func settingFaults() []faultCase {
 			[]string{`GATEHOUSE_DISTRIBUTED_CLAIM_ENDPOINTS: "http://a.example" is no URL like https://claims.example.com/groups: it does not begin with https://`,
 				`"https://b.example/.." is no URL like https://claims.example.com/groups: it has a dot segment`, `"https://c.example?x" is no URL like`}},
 		{"blank endpoint", map[string]string{"DISTRIBUTED_CLAIM_ENDPOINTS": "https://claims.example.com/groups,"}, []string{`GATEHOUSE_DISTRIBUTED_CLAIM_ENDPOINTS: the entry "" is empty`}},
+		{"proxies", map[string]string{"TRUSTED_PROXIES": "10.0.0.1/8,0.0.0.0/0,lb.example", "PROXY_PROTOCOL": "yes"},
+			[]string{`GATEHOUSE_TRUSTED_PROXIES: "10.0.0.1/8" has bits behind its length: did you mean 10.0.0.0/8?`, `GATEHOUSE_TRUSTED_PROXIES: "0.0.0.0/0" trusts everybody`,
+				`GATEHOUSE_TRUSTED_PROXIES: "lb.example" is neither an address`, `GATEHOUSE_PROXY_PROTOCOL: "yes" is neither on nor off`}},
+		{"PROXY protocol of nobody", map[string]string{"PROXY_PROTOCOL": "on"}, []string{"GATEHOUSE_PROXY_PROTOCOL: needs GATEHOUSE_TRUSTED_PROXIES"}},
+		{"blank proxy", map[string]string{"TRUSTED_PROXIES": "10.0.0.1, 10.0.0.2"}, []string{`GATEHOUSE_TRUSTED_PROXIES: the entry " 10.0.0.2"`}},
 		{"part of Entra", map[string]string{"ENTRA_GROUPS_MAX_AGE": "1m"},
 			[]string{"GATEHOUSE_ENTRA_TENANT_ID: is required", "GATEHOUSE_ENTRA_CLIENT_ID: is required", "GATEHOUSE_ENTRA_CLIENT_SECRET_FILE: is required"}},
 		{"all of Entra", map[string]string{

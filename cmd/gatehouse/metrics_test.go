@@ -86,7 +86,7 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 		"verb":        {"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "connect", "other"},
 		"answered_by": {"upstream", "gatehouse"},
 		"result":      {"accepted", "success", "failure", "hit", "miss"},
-		"reason":      {"unreachable", "own_credential", "certificate", "timeout", "broken", "shutdown", "identity_changed"},
+		"reason":      {"unreachable", "own_credential", "own_rights", "certificate", "timeout", "broken", "shutdown", "identity_changed"},
 		"kind":        {"request", "watch", "connect"},
 		"source":      {"serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file"},
 		"resolver":    {"distributed", "entra"},

@@ -44,6 +44,7 @@ func settingTests() map[string]settingTest {
 	maps.Copy(tests, oidcSettingTests())
 	maps.Copy(tests, claimSourceSettingTests())
 	maps.Copy(tests, limitSettingTests())
+	maps.Copy(tests, addressSettingTests())
 	return tests
 }
 

@@ -65,7 +65,7 @@ func ours(f Field, addr string) bool {
 
 // Arrived judges one recorded request (oracles O1 and O2): the proxy's
 // credential alone, the identity exactly, the configured host, and no header
-// of the client's that says who it is. addr is the client's socket address.
+// of the client's that says who it is. addr is the client's address.
 func (u *Upstream) Arrived(r Record, want Identity, addr string) []string {
 	var out []string
 	for _, f := range r.Faults {
