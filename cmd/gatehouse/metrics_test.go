@@ -86,6 +86,7 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 		"verb":        {"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "connect", "other"},
 		"answered_by": {"upstream", "gatehouse"},
 		"result":      {"accepted", "success", "failure", "hit", "miss"},
+		"limit":       {"header_lines", "user_requests", "user_streams", "all_requests", "all_streams", "failed_authentications", "slow_body", "connections"},
 		"reason":      {"unreachable", "own_credential", "certificate", "timeout", "broken", "shutdown", "identity_changed"},
 		"kind":        {"request", "watch", "connect"},
 		"source":      {"serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file"},
