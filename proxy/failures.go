@@ -210,9 +210,12 @@ func network(client string) netip.Addr {
 	return netip.PrefixFrom(addr, 64).Masked().Addr()
 }
 
-// signIn returns whom the request's credential names, in the order that limits
-// on failures leave it.
+// signIn returns whom the request's credential names, if the header's limits
+// allow to look at it, and when those on failures do.
 func (p *Proxy) signIn(x *exchange, r *http.Request) (*auth.Identity, error) {
+	if headerLines(r.Header) > p.cfg.Limits.HeaderLines {
+		return nil, tooManyLines
+	}
 	credential, long := p.failures.look(r, p.cfg.Limits.TokenBytes)
 	if long {
 		return nil, auth.Refuse(auth.KindUnknown, auth.TokenTooLong, "the token is longer than the limit")
