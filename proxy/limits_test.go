@@ -18,7 +18,11 @@ import (
 // limited is a gate with limits.
 func limited(t *testing.T, protocol int, limits proxy.Limits, handler http.HandlerFunc) *gate {
 	t.Helper()
-	return startGate(t, protocol, "", limits, auth.Bearer(users{}), handler)
+	return newGateFor(t, protocol, auth.Bearer(users{}), handler, limitedTo(limits))
+}
+
+func limitedTo(limits proxy.Limits) func(*proxy.Config) {
+	return func(cfg *proxy.Config) { cfg.Limits = limits }
 }
 
 // wantRejected checks an answer to a request for which a limit was reached.
@@ -176,12 +180,12 @@ func TestEveryEndIsCounted(t *testing.T) {
 // Promise: a header of many lines is refused before its credential is looked at,
 // and a long token before anything in it is.
 func TestHeaderAndTokenLimits(t *testing.T) {
-	g := startGate(t, 2, "", proxy.Limits{HeaderLines: 40, TokenBytes: 100}, auth.Bearer(tokens(func(_ context.Context, token string) (*auth.Identity, error) {
+	g := newGateFor(t, 2, auth.Bearer(tokens(func(_ context.Context, token string) (*auth.Identity, error) {
 		if token != "alice" && len(token) != 100 {
 			t.Errorf("the authenticator saw a token of %d bytes", len(token))
 		}
 		return users{}.AuthenticateToken(t.Context(), token)
-	})), func(http.ResponseWriter, *http.Request) {})
+	})), func(http.ResponseWriter, *http.Request) {}, limitedTo(proxy.Limits{HeaderLines: 40, TokenBytes: 100}))
 	many := g.request(http.MethodGet, "/", "bad")
 	for range 41 {
 		many.Header.Add("Accept", "application/json")
@@ -207,14 +211,14 @@ func TestHeaderAndTokenLimits(t *testing.T) {
 // judged a few at a time.
 func TestFailuresOfAnAddress(t *testing.T) {
 	arrived, release := make(chan string, 64), make(chan struct{})
-	g := startGate(t, 2, "", proxy.Limits{FailuresPerAddress: 1}, auth.Bearer(tokens(func(ctx context.Context, token string) (*auth.Identity, error) {
+	g := newGateFor(t, 2, auth.Bearer(tokens(func(ctx context.Context, token string) (*auth.Identity, error) {
 		if strings.HasPrefix(token, "forged") {
 			arrived <- token
 			<-release
 			return nil, auth.Refuse(auth.KindUnknown, auth.BadSignature, "")
 		}
 		return users{}.AuthenticateToken(ctx, token)
-	})), func(http.ResponseWriter, *http.Request) {})
+	})), func(http.ResponseWriter, *http.Request) {}, limitedTo(proxy.Limits{FailuresPerAddress: 1}))
 	g.wantServed("/", "alice")
 	client := g.client(1)
 	for range 25 {

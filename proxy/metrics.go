@@ -19,6 +19,7 @@ type metrics struct {
 	upstreamErrors *prometheus.CounterVec
 	flying         *prometheus.GaugeVec
 	ended          *prometheus.CounterVec
+	impersonations *prometheus.CounterVec
 	rejected       *prometheus.CounterVec
 }
 
@@ -57,6 +58,10 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "gatehouse_streams_ended_total",
 			Help: "Requests under way that gatehouse ended, by why: shutdown, identity_changed, or the reason for which their credential is refused now.",
 		}, []string{"reason"}),
+		impersonations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_impersonations_total",
+			Help: "Requests to act as another user that gatehouse decided about, by what allowed it (serviceaccount, user-info or legacy) and decision (allowed, denied or failed).",
+		}, []string{"mode", "decision"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_rejected_total",
 			Help: "Requests, and connections, for which a limit was reached, by limit.",
@@ -66,7 +71,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.attempts, m.ownDuration, m.upstreamFirst, m.upstreamErrors, m.flying, m.ended, m.rejected} {
+	for _, c := range []prometheus.Collector{m.requests, m.attempts, m.ownDuration, m.upstreamFirst, m.upstreamErrors, m.flying, m.ended, m.impersonations, m.rejected} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -85,6 +90,8 @@ func (m *metrics) preset() {
 	for _, reason := range []string{endedByDrain.label, endedByChange.label, string(auth.Expired), string(auth.Revoked)} {
 		m.ended.WithLabelValues(reason)
 	}
+	m.impersonations.WithLabelValues("", "denied")
+	m.impersonations.WithLabelValues("", "failed")
 	m.rejected.WithLabelValues(connectionsLabel)
 	for _, why := range rejections() {
 		m.rejected.WithLabelValues(why.label)
@@ -107,6 +114,10 @@ func (m *metrics) inFlight(kind requestKind) prometheus.Gauge {
 
 func (m *metrics) authenticated(kind auth.Kind) {
 	m.attempts.WithLabelValues(string(kind), accepted).Inc()
+}
+
+func (m *metrics) actedAs(mode, decision string) {
+	m.impersonations.WithLabelValues(mode, decision).Inc()
 }
 
 func (m *metrics) refused(refusal *auth.Refusal) {

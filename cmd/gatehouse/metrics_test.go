@@ -92,6 +92,8 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 		"source":      {"serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file"},
 		"resolver":    {"distributed", "entra"},
 		"issuer_hash": {issuerHash(issuer.URL)},
+		"mode":        {"", "serviceaccount", "user-info", "legacy"},
+		"decision":    {"allowed", "denied", "failed"},
 		"le":          {"+Inf"},
 		"code":        {"other"},
 	}

@@ -21,8 +21,13 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/pki"
 )
 
+// Who may do what, and who may act as whom.
+//
 //go:embed people.yaml
 var people []byte
+
+//go:embed sudo.yaml
+var sudo []byte
 
 // The account that deploy/rbac.yaml makes for gatehouse.
 const (
@@ -38,6 +43,9 @@ type Config struct {
 	Progress io.Writer
 	// Build says how gatehouse is built.
 	Build build.Options
+	// Cluster says how the cluster is started. Its Binaries and Dir are set
+	// here.
+	Cluster cluster.Config
 }
 
 // Stage is a cluster that is set up for people and gatehouse.
@@ -75,7 +83,7 @@ func Start(ctx context.Context, cfg Config) (*Stage, error) {
 		return nil, err
 	}
 	fmt.Fprintln(cfg.Progress, "Starting etcd, kube-apiserver and kube-controller-manager.")
-	if err := s.startCluster(ctx); err != nil {
+	if err := s.startCluster(ctx, cfg.Cluster); err != nil {
 		s.Stop()
 		return nil, err
 	}
@@ -102,13 +110,14 @@ func (s *Stage) startIssuer() error {
 	return err
 }
 
-func (s *Stage) startCluster(ctx context.Context) error {
+func (s *Stage) startCluster(ctx context.Context, cfg cluster.Config) error {
 	dir := filepath.Join(s.dir, "cluster")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("set the stage: %w", err)
 	}
+	cfg.Binaries, cfg.Dir = s.binaries, dir
 	var err error
-	if s.Cluster, err = cluster.Start(ctx, cluster.Config{Binaries: s.binaries, Dir: dir}); err != nil {
+	if s.Cluster, err = cluster.Start(ctx, cfg); err != nil {
 		return err
 	}
 	for _, name := range []string{"rbac.yaml", "rbac-token-review.yaml"} {
@@ -120,8 +129,10 @@ func (s *Stage) startCluster(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.Cluster.Apply(ctx, people); err != nil {
-		return err
+	for _, manifest := range [][]byte{people, sudo} {
+		if err := s.Cluster.Apply(ctx, manifest); err != nil {
+			return err
+		}
 	}
 	s.kubeconfig, err = s.Cluster.ServiceAccountKubeconfig(ctx, AccountNamespace, AccountName)
 	return err
