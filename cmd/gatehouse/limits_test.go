@@ -220,7 +220,7 @@ func testMaxFailuresPerAddress(t *testing.T, _ *world, _ *authtest.Issuer) {
 	if got := p.ask(t, anaToken, "/version"); got.code != http.StatusOK {
 		t.Fatalf("status %d", got.code)
 	}
-	for i := range 12 {
+	for i := range 25 {
 		p.expectRefusal(t, fmt.Sprint("forged-token-", i), http.StatusUnauthorized, "not accepted")
 	}
 	asked, release := w.upstream.reviews.holdAll()

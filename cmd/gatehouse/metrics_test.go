@@ -92,7 +92,6 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 		"resolver":    {"distributed", "entra"},
 		"issuer_hash": {issuerHash(issuer.URL)},
 		"mode":        {"", "serviceaccount", "user-info", "legacy"},
-		"limit":       {"header_lines", "user_requests", "user_streams", "all_requests", "all_streams", "failed_authentications", "slow_body", "connections"},
 		"decision":    {"allowed", "denied", "failed"},
 		"le":          {"+Inf"},
 		"code":        {"other"},
