@@ -74,18 +74,6 @@ func describeKeys(keys []oidc.Key) string {
 	return fmt.Sprintf("%d keys (%s)", len(keys), strings.Join(algorithms, ", "))
 }
 
-// needs are the rights at the API server that the settings need.
-func (p *parts) needs() upstream.Needs {
-	var needs upstream.Needs
-	for _, issuer := range p.issuers.list() {
-		needs.ExtraKeys = append(needs.ExtraKeys, issuer.ExtraKeys()...)
-	}
-	if p.settings.TokenReview {
-		needs.Also = append(needs.Also, upstream.TokenReviews)
-	}
-	return needs
-}
-
 // askUpstream says how the API server takes us.
 func askUpstream(ctx context.Context, target *upstream.Target, needs upstream.Needs) []finding {
 	const subject = "API server"
@@ -113,13 +101,12 @@ func askUpstream(ctx context.Context, target *upstream.Target, needs upstream.Ne
 	} else {
 		findings = append(findings, finding{stateOK, "version", version.Git})
 	}
-	can, _ := version.Constrained()
-	needs.LegacyAlone = version.Major > 0 && !can
+	needs.LegacyAlone = version.LegacyAlone()
 	rights, err := target.Rights(ctx, needs)
 	if err != nil {
 		return append(findings, finding{stateFail, "rights", "cannot be told: " + err.Error()})
 	}
-	return append(findings, judgeRights(rights, version)...)
+	return append(findings, judgeRights(rights, needs, version)...)
 }
 
 // unreached says why no answer came.
@@ -135,42 +122,40 @@ func unreached(err error) string {
 
 // judgeRights says which mode of impersonation our account has, and what it
 // lacks of it or has beyond it.
-func judgeRights(rights upstream.Rights, version upstream.Version) []finding {
+func judgeRights(rights upstream.Rights, needs upstream.Needs, version upstream.Version) []finding {
 	const subject = "rights"
 	var findings []finding
 	add := func(state, format string, args ...any) {
 		findings = append(findings, finding{state, subject, fmt.Sprintf(format, args...)})
 	}
 	can, gated := version.Constrained()
-	old := version.Major > 0 && !can
-	manifest := rights.Mode.Manifest()
 	switch {
-	case rights.Mode == upstream.ModeNone && old:
-		manifest = upstream.ModeLegacy.Manifest()
-		fallthrough
-	case rights.Mode == upstream.ModeNone:
-		add(stateFail, "the account may not say for whom a request is, so that every request will be refused: apply %s", manifest)
+	case rights.Mode == upstream.ModeNone && needs.Users:
+		add(stateFail, "the account may not say for whom a request is, so that every such request will be refused: apply what `%s` prints", rights.Grant.Command())
 		return append(findings, judgeExcess(rights)...)
-	case rights.Mode == upstream.ModeConstrained && old:
-		add(stateFail, "the account has the rights of %s, but %s does not know constrained impersonation, which came with 1.36: apply %s",
-			manifest, version.Git, upstream.ModeLegacy.Manifest())
+	case rights.Mode == upstream.ModeConstrained && rights.Grant == upstream.ModeLegacy:
+		add(stateFail, "the account has the rights of constrained impersonation, but %s does not know it: it came with 1.36; apply what `%s` prints",
+			version.Git, rights.Grant.Command())
+		return append(findings, judgeExcess(rights)...)
 	case rights.Mode == upstream.ModeLegacy:
-		add(stateOK, "legacy impersonation (%s)", manifest)
+		add(stateOK, "legacy impersonation")
 		if can && !gated {
-			add(stateWarn, "the account may name anybody, system:masters too: %s knows constrained impersonation, so apply %s in place of %s",
-				version.Git, upstream.ModeConstrained.Manifest(), manifest)
+			add(stateWarn, "the account may name anybody, system:masters too: %s knows constrained impersonation, so take that role away, and apply what `%s` prints",
+				version.Git, upstream.ModeConstrained.Command())
 		}
+	case rights.Mode == upstream.ModeNone && len(rights.Missing) == 0:
+		add(stateOK, "every right that the settings need")
 	case len(rights.Missing) == 0:
-		add(stateOK, "constrained impersonation (%s)", manifest)
+		add(stateOK, "constrained impersonation")
 		if gated {
 			add(stateWarn, "%s knows constrained impersonation with the feature gate ConstrainedImpersonation alone, which cannot be asked for", version.Git)
 		}
 	}
 	for _, right := range rights.Missing {
-		add(stateFail, "missing: %s; %s grants it", right, rights.Grantor(right))
+		add(stateFail, "missing: %s; apply what `%s` prints", right, rights.Grant.Command())
 	}
 	for _, right := range rights.Narrow {
-		add(stateWarn, "nobody can do this through gatehouse: %s; %s grants it, unless you narrowed the door", right, manifest)
+		add(stateWarn, "nobody can do this through gatehouse: %s; `%s` grants it, unless you narrowed the door", right, rights.Grant.Command())
 	}
 	return append(findings, judgeExcess(rights)...)
 }
@@ -187,7 +172,7 @@ func judgeExcess(rights upstream.Rights) []finding {
 		warn("more than is needed: the account may " + right.String() + ", and so may whoever steals its credential")
 	}
 	if rights.Fallback {
-		warn("the account has the verb impersonate too, which the API server falls back to silently: take " + upstream.ModeLegacy.Manifest() + " away")
+		warn("the account has the verb impersonate too, which the API server falls back to silently: take that role away")
 	}
 	return findings
 }

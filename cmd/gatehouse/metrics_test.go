@@ -14,6 +14,7 @@ import (
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/auth/authtest"
+	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
 // metricsWorld returns /metrics of a gatehouse after traffic of every kind, the
@@ -90,6 +91,7 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 		"kind":        {"request", "watch", "connect"},
 		"source":      {"serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file"},
 		"resolver":    {"distributed", "entra"},
+		"rule":        upstream.RuleNames(),
 		"issuer_hash": {issuerHash(issuer.URL)},
 		"le":          {"+Inf"},
 		"code":        {"other"},

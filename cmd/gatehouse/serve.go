@@ -96,6 +96,7 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	p.issuers.start(background)
 	go p.watcher.Run(background)
 	go h.watchUpstream(background)
+	go h.watchRights(background)
 	ops := serve.OpsServer(serve.Ops(h.checks, p.metrics))
 	defer ops.Close()
 	go func() {
