@@ -12,7 +12,7 @@ import (
 // manifest is gatehouse's own account with its rights, written as YAML for
 // `kubectl apply`. The same values give the same bytes.
 type manifest struct {
-	heading            []string // comment lines
+	heading            string // a comment
 	namespace, account string
 	rules              []upstream.Rule
 }
@@ -29,9 +29,7 @@ func (m manifest) role() string {
 // String writes all of m.
 func (m manifest) String() string {
 	var b strings.Builder
-	for _, line := range m.heading {
-		b.WriteString(strings.TrimRight("# "+line, " ") + "\n")
-	}
+	writeComment(&b, "", m.heading)
 	namespace, account, role := scalar(m.namespace), scalar(m.account), scalar(m.role())
 	fmt.Fprintf(&b, `apiVersion: v1
 kind: Namespace
@@ -73,11 +71,15 @@ subjects:
 	return b.String()
 }
 
+func writeComment(b *strings.Builder, indent, text string) {
+	for line := range strings.SplitSeq(text, "\n") {
+		b.WriteString(strings.TrimRight(indent+"# "+line, " ") + "\n")
+	}
+}
+
 func writeRule(b *strings.Builder, rule upstream.Rule) {
 	if rule.Why != "" {
-		for line := range strings.SplitSeq(rule.Why, "\n") {
-			b.WriteString("  # " + line + "\n")
-		}
+		writeComment(b, "  ", rule.Why)
 	}
 	indent := "  - "
 	for _, member := range []struct {

@@ -18,7 +18,7 @@ const defaultAccount = "gatehouse"
 
 type rbacOptions struct {
 	legacy, readOnly   bool
-	apiGroups          []string
+	apiGroups          string // separated by commas
 	namespace, account string
 }
 
@@ -39,7 +39,7 @@ func newRBAC(environ map[string]string) *cobra.Command {
 			"  # with the settings of the Deployment\n" +
 			"  kubectl exec -n gatehouse deploy/gatehouse -- /gatehouse rbac | kubectl diff -f -\n\n" +
 			"  # nobody can change anything through this gatehouse, whatever their roles\n" +
-			"  gatehouse rbac --read-only --api-group example.com | kubectl apply -f -\n\n" +
+			"  gatehouse rbac --read-only --api-groups example.com | kubectl apply -f -\n\n" +
 			"  # before Kubernetes 1.36\n" +
 			"  gatehouse rbac --legacy | kubectl apply -f -",
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, environ) },
@@ -47,7 +47,7 @@ func newRBAC(environ map[string]string) *cobra.Command {
 	flags := command.Flags()
 	flags.BoolVar(&o.legacy, "legacy", false, "the verb impersonate, for Kubernetes before 1.36: the account may name anybody")
 	flags.BoolVar(&o.readOnly, "read-only", false, "let reading through alone; no exec, attach, port-forward or proxy either")
-	flags.StringSliceVar(&o.apiGroups, "api-group", nil, "with --read-only: API group, of custom resources, that can be read too; may be repeated")
+	flags.StringVar(&o.apiGroups, "api-groups", "", "with --read-only: API groups, of custom resources, that can be read too, separated by commas")
 	flags.StringVar(&o.namespace, "namespace", defaultAccount, "namespace of the ServiceAccount")
 	flags.StringVar(&o.account, "service-account", defaultAccount, "name of the ServiceAccount")
 	command.ValidArgsFunction = cobra.NoFileCompletions
@@ -73,8 +73,8 @@ func (o rbacOptions) check() error {
 	switch {
 	case o.legacy && o.readOnly:
 		return errors.New("--read-only needs constrained impersonation: with --legacy there is no telling what may be asked in people's names")
-	case len(o.apiGroups) > 0 && !o.readOnly:
-		return errors.New("--api-group needs --read-only: without it every API group can be reached")
+	case o.apiGroups != "" && !o.readOnly:
+		return errors.New("--api-groups needs --read-only: without it every API group can be reached")
 	}
 	if faults := validation.IsDNS1123Label(o.namespace); len(faults) > 0 {
 		return fmt.Errorf("--namespace %q: %s", o.namespace, strings.Join(faults, "; "))
@@ -82,12 +82,19 @@ func (o rbacOptions) check() error {
 	if faults := validation.IsDNS1123Subdomain(o.account); len(faults) > 0 {
 		return fmt.Errorf("--service-account %q: %s", o.account, strings.Join(faults, "; "))
 	}
-	for _, group := range o.apiGroups { // a * would let the core group through, and with it an exec
+	for _, group := range o.groups() { // a * would let the core group through, and with it an exec
 		if faults := validation.IsDNS1123Subdomain(group); len(faults) > 0 {
-			return fmt.Errorf("--api-group %q: %s", group, strings.Join(faults, "; "))
+			return fmt.Errorf("--api-groups %q: %s", group, strings.Join(faults, "; "))
 		}
 	}
 	return nil
+}
+
+func (o rbacOptions) groups() []string {
+	if o.apiGroups == "" {
+		return nil
+	}
+	return strings.Split(o.apiGroups, ",")
 }
 
 // manifest writes what these options print for p.
@@ -99,7 +106,7 @@ func (o rbacOptions) manifest(p *parts) string {
 	return manifest{
 		heading:   o.heading(p),
 		namespace: o.namespace, account: o.account,
-		rules: p.needs().Rules(mode, upstream.Door{ReadOnly: o.readOnly, Groups: o.apiGroups}),
+		rules: p.needs().Rules(mode, upstream.Door{ReadOnly: o.readOnly, Groups: o.groups()}),
 	}.String()
 }
 
@@ -110,7 +117,7 @@ func (o rbacOptions) command() string {
 		text string
 		set  bool
 	}{
-		{"--legacy", o.legacy}, {"--read-only", o.readOnly}, {"--api-group " + strings.Join(o.apiGroups, ","), len(o.apiGroups) > 0},
+		{"--legacy", o.legacy}, {"--read-only", o.readOnly}, {"--api-groups " + o.apiGroups, o.apiGroups != ""},
 		{"--namespace " + o.namespace, o.namespace != defaultAccount}, {"--service-account " + o.account, o.account != defaultAccount},
 	} {
 		if flag.set {
@@ -121,34 +128,43 @@ func (o rbacOptions) command() string {
 }
 
 // heading is the comment at the top.
-func (o rbacOptions) heading(p *parts) []string {
-	heading := []string{"gatehouse's own account and rights, as `" + o.command() + "` prints them for the settings"}
+func (o rbacOptions) heading(p *parts) string {
+	heading := "gatehouse's own account and rights, as `" + o.command() + "` prints them for the settings\n"
 	for _, name := range p.settings.credentials() {
-		heading = append(heading, "  "+envPrefix+name)
+		heading += "  " + envPrefix + name + "\n"
 	}
-	heading = append(heading, "")
 	switch {
 	case !p.needs().Users:
-		return append(heading, "The account names nobody: its callers' own tokens go on to the API server.")
+		return heading + passingOn
 	case o.legacy:
-		return append(heading,
-			"For Kubernetes before 1.36, where impersonation cannot be constrained: with it,",
-			"gatehouse may name any user and group, system:masters too, so that its token is",
-			"worth as much as an administrator's. gatehouse refuses reserved names itself. From",
-			"1.36 on take this role away and print it without --legacy: beside constrained",
-			"rights the API server falls back to these silently.")
+		return heading + warningOfLegacy
+	case o.readOnly:
+		return heading + aboutConstrained + aboutReadOnly
+	default:
+		return heading + aboutConstrained
 	}
-	heading = append(heading,
-		"For Kubernetes 1.36 and later: constrained impersonation. With it alone, the account",
-		"can read and change nothing itself; it can only say for whom a request is. The API",
-		"server refuses it the group system:masters and nodes; gatehouse refuses every other",
-		"reserved name itself. Whoever steals the account's token can still name any other",
-		"user and group, administrators among them: guard the namespace as you guard those.")
-	if o.readOnly {
-		heading = append(heading, "", "Reading alone passes, whatever people's roles are.")
-	}
-	return heading
 }
+
+// What the heading says of the rights.
+const (
+	passingOn = `
+The account names nobody: its callers' own tokens go on to the API server.`
+	warningOfLegacy = `
+For Kubernetes before 1.36, where impersonation cannot be constrained: with it,
+gatehouse may name any user and group, system:masters too, so that its token is
+worth as much as an administrator's. gatehouse refuses reserved names itself. From
+1.36 on take this role away and print it without --legacy: beside constrained
+rights the API server falls back to these silently.`
+	aboutConstrained = `
+For Kubernetes 1.36 and later: constrained impersonation. With it alone, the account
+can read and change nothing itself; it can only say for whom a request is. The API
+server refuses it the group system:masters and nodes; gatehouse refuses every other
+reserved name itself. Whoever steals the account's token can still name any other
+user and group, administrators among them: guard the namespace as you guard those.`
+	aboutReadOnly = `
+
+Reading alone passes, whatever people's roles are.`
+)
 
 // credentials are the variables that are set of those that say who may sign in.
 func (s settings) credentials() []string {

@@ -139,8 +139,8 @@ func TestRightsRefused(t *testing.T) {
 		want     string
 	}{
 		{nil, "--legacy --read-only", exitUsage, "--read-only needs constrained impersonation"},
-		{nil, "--api-group example.com", exitUsage, "--api-group needs --read-only"},
-		{nil, "--read-only --api-group *", exitUsage, `--api-group "*": `},
+		{nil, "--api-groups example.com", exitUsage, "--api-groups needs --read-only"},
+		{nil, "--read-only --api-groups *", exitUsage, `--api-groups "*": `},
 		{nil, "--namespace a.b", exitUsage, `--namespace "a.b": `},
 		{nil, "--service-account A", exitUsage, `--service-account "A": `},
 		{map[string]string{"TOKEN_AUTH_FILE": ""}, "", exitFault, "no credential is accepted"},
@@ -158,7 +158,7 @@ func TestRightsRefused(t *testing.T) {
 func TestReadOnlyDoor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	code, stdout, _ := once(t, w.environ(nil), "rbac", "--read-only", "--api-group", "example.com", "--api-group", "apps")
+	code, stdout, _ := once(t, w.environ(nil), "rbac", "--read-only", "--api-groups", "example.com,apps")
 	if code != exitOK || strings.Count(stdout, "- example.com\n") != 1 || strings.Count(stdout, "- apps\n") != 1 {
 		t.Errorf("exit code %d:\n%s", code, stdout)
 	}

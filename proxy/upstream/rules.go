@@ -158,12 +158,12 @@ func (n Needs) reviewRules() []Rule {
 // The verbs of requests.
 var (
 	readVerbs  = []string{"get", "list", "watch"}
-	writeVerbs = []string{"create", "update", "patch", "delete", "deletecollection"}
 	pathVerbs  = []string{"get", "head"}
+	createVerb = []string{"create"}
 )
 
 // on returns the constrained verbs of requests in the names of one kind of user.
-func on(kind string, verbs ...string) []string {
+func on(kind string, verbs []string) []string {
 	constrained := make([]string, len(verbs))
 	for i, verb := range verbs {
 		constrained[i] = "impersonate-on:" + kind + ":" + verb
@@ -176,47 +176,55 @@ func (n Needs) doorRules(door Door) []Rule {
 	if !n.Users {
 		return nil
 	}
-	open := openDoor
-	if door.ReadOnly {
-		open = func(kind string) []Rule { return readingDoor(kind, door.Groups) }
-	}
-	rules := open("user-info")
+	kinds := []string{"user-info"}
 	if n.Impersonation {
-		rules = append(rules, open("serviceaccount")...)
+		kinds = append(kinds, "serviceaccount")
+	}
+	template := openDoor
+	if door.ReadOnly {
+		template = readingDoor
+	}
+	var rules []Rule
+	for _, kind := range kinds {
+		for _, rule := range template {
+			if len(rule.Groups) > 1 {
+				rule.Groups = slices.Concat(rule.Groups, door.Groups)
+				slices.Sort(rule.Groups)
+				rule.Groups = slices.Compact(rule.Groups)
+			}
+			rule.Verbs = on(kind, rule.Verbs)
+			rules = append(rules, rule)
+		}
 	}
 	return rules
 }
 
-// openDoor lets everything through.
-func openDoor(kind string) []Rule {
-	return []Rule{{
-		Why:    "What may be asked in their name: everything, for the cluster's own RBAC\ndecides about each person. Take verbs away to make a narrower door.",
-		Groups: []string{"*"}, Resources: []string{"*"}, Verbs: on(kind, slices.Concat(readVerbs, writeVerbs)...),
-	}, {
-		Paths: []string{"*"}, Verbs: on(kind, pathVerbs...),
-	}}
-}
+// openDoor lets everything through. The verbs are those of requests.
+var openDoor = []Rule{{
+	Why:    "What may be asked in their name: everything, for the cluster's own RBAC\ndecides about each person. Take verbs away to make a narrower door.",
+	Groups: []string{"*"}, Resources: []string{"*"},
+	Verbs: []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"},
+}, {
+	Paths: []string{"*"}, Verbs: pathVerbs,
+}}
 
 // readingDoor lets reading through alone, and what kubectl asks about oneself.
-func readingDoor(kind string, groups []string) []Rule {
-	others := slices.Concat(readableGroups, groups)
-	slices.Sort(others)
-	return []Rule{{
-		Why: "What may be asked in their name: reading. In the core group every resource is\n" +
-			"named, for an exec, an attach, a port-forward and a proxied request can be a GET,\n" +
-			"which is get to RBAC: with a * they would pass.",
-		Groups: []string{""}, Resources: readableCore, Verbs: on(kind, readVerbs...),
-	}, {
-		Groups: slices.Compact(others), Resources: []string{"*"}, Verbs: on(kind, readVerbs...),
-	}, {
-		Why:    "kubectl auth whoami and kubectl auth can-i ask by creating these; nothing is kept.",
-		Groups: []string{authenticationGroup}, Resources: []string{"selfsubjectreviews"}, Verbs: on(kind, "create"),
-	}, {
-		Groups: []string{authorizationGroup}, Resources: []string{"selfsubjectaccessreviews", "selfsubjectrulesreviews"}, Verbs: on(kind, "create"),
-	}, {
-		Paths: []string{"*"}, Verbs: on(kind, pathVerbs...),
-	}}
-}
+// The verbs are those of requests; the rule of several groups takes more.
+var readingDoor = []Rule{{
+	Why: "What may be asked in their name: reading. In the core group every resource is\n" +
+		"named, for an exec, an attach, a port-forward and a proxied request can be a GET,\n" +
+		"which is get to RBAC: with a * they would pass.",
+	Groups: []string{""}, Resources: readableCore, Verbs: readVerbs,
+}, {
+	Groups: readableGroups, Resources: []string{"*"}, Verbs: readVerbs,
+}, {
+	Why:    "kubectl auth whoami and kubectl auth can-i ask by creating these; nothing is kept.",
+	Groups: []string{authenticationGroup}, Resources: []string{"selfsubjectreviews"}, Verbs: createVerb,
+}, {
+	Groups: []string{authorizationGroup}, Resources: []string{"selfsubjectaccessreviews", "selfsubjectrulesreviews"}, Verbs: createVerb,
+}, {
+	Paths: []string{"*"}, Verbs: pathVerbs,
+}}
 
 // What can be read of Kubernetes 1.37, but for what connects to something, and of
 // metrics-server. The end-to-end tests compare this with a real API server.
