@@ -24,7 +24,7 @@ import (
 //go:embed people.yaml
 var people []byte
 
-// The account that deploy/rbac.yaml makes for gatehouse.
+// The account that the manifests in deploy/ make for gatehouse.
 const (
 	AccountNamespace = "gatehouse"
 	AccountName      = "gatehouse"
@@ -111,17 +111,14 @@ func (s *Stage) startCluster(ctx context.Context) error {
 	if s.Cluster, err = cluster.Start(ctx, cluster.Config{Binaries: s.binaries, Dir: dir}); err != nil {
 		return err
 	}
-	for _, name := range []string{"rbac.yaml", "rbac-token-review.yaml"} {
-		rights, err := os.ReadFile(s.Deploy(name))
-		if err != nil {
-			return fmt.Errorf("read gatehouse's own rights: %w", err)
-		}
-		if err := s.Cluster.Apply(ctx, rights); err != nil {
+	rights, err := os.ReadFile(s.Deploy("rbac-token-review.yaml")) // the other manifests are less
+	if err != nil {
+		return fmt.Errorf("read gatehouse's own rights: %w", err)
+	}
+	for _, manifest := range [][]byte{rights, people} {
+		if err := s.Cluster.Apply(ctx, manifest); err != nil {
 			return err
 		}
-	}
-	if err := s.Cluster.Apply(ctx, people); err != nil {
-		return err
 	}
 	s.kubeconfig, err = s.Cluster.ServiceAccountKubeconfig(ctx, AccountNamespace, AccountName)
 	return err
