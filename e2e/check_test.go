@@ -69,9 +69,9 @@ func (w world) testCheckConnect(t *testing.T) {
 		}},
 		{legacy, 1, []string{
 			"ok    rights      legacy impersonation\n", "warn  rights      the account may name anybody, system:masters too",
-			"FAIL  rights      missing: create tokenreviews.authentication.k8s.io; apply what `gatehouse rbac --legacy` prints\n",
+			"FAIL  rights      missing: create tokenreviews.authentication.k8s.io; apply what `gatehouse rbac --legacy --namespace checked-legacy --service-account door` prints\n",
 		}},
-		{reviewing, 1, []string{"FAIL  rights      the account may not say for whom a request is, so that every such request will be refused: apply what `gatehouse rbac` prints\n"}},
+		{reviewing, 1, []string{"FAIL  rights      the account may not say for whom a request is, so that every such request will be refused: apply what `gatehouse rbac --namespace checked-reviewing --service-account door` prints\n"}},
 	} {
 		env["GATEHOUSE_KUBECONFIG"] = test.kubeconfig
 		code, output := w.once(t, env, "", "check", "--connect")

@@ -319,7 +319,7 @@ func (w world) testMissingRights(t *testing.T) {
 	}
 	g := w.startAs(t, gatehouse.Config{NotReady: true}, env, w.account(t, namespace, without("      - users\n")))
 	lacks := "gatehouse's own account lacks: impersonate:user-info "
-	g.awaitReport(t, http.StatusServiceUnavailable, "[-]rights failed: "+lacks+"users.authentication.k8s.io; apply what `gatehouse rbac` prints\n")
+	g.awaitReport(t, http.StatusServiceUnavailable, "[-]rights failed: "+lacks+"users.authentication.k8s.io; apply what `gatehouse rbac --namespace lacking --service-account door` prints\n")
 	for _, step := range []struct {
 		manifest, report, metric string
 	}{

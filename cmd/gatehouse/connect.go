@@ -91,8 +91,9 @@ func askUpstream(ctx context.Context, target *upstream.Target, needs upstream.Ne
 	} else {
 		findings = append(findings, finding{stateOK, subject, "is ready"})
 	}
-	if self, err := target.WhoAmI(ctx); err != nil {
-		findings = append(findings, finding{stateWarn, "credential", "is accepted, but whom it names cannot be asked: " + err.Error()})
+	self, selfErr := target.WhoAmI(ctx)
+	if selfErr != nil {
+		findings = append(findings, finding{stateWarn, "credential", "is accepted, but whom it names cannot be asked: " + selfErr.Error()})
 	} else {
 		findings = append(findings, finding{stateOK, "credential", "is accepted, as " + self})
 	}
@@ -106,6 +107,7 @@ func askUpstream(ctx context.Context, target *upstream.Target, needs upstream.Ne
 	if err != nil {
 		return append(findings, finding{stateFail, "rights", "cannot be told: " + err.Error()})
 	}
+	rights.Self = self
 	return append(findings, judgeRights(rights, needs, version)...)
 }
 
@@ -131,17 +133,17 @@ func judgeRights(rights upstream.Rights, needs upstream.Needs, version upstream.
 	can, gated := version.Constrained()
 	switch {
 	case rights.Mode == upstream.ModeNone && needs.Users:
-		add(stateFail, "the account may not say for whom a request is, so that every such request will be refused: apply what `%s` prints", rights.Grant.Command())
+		add(stateFail, "the account may not say for whom a request is, so that every such request will be refused: apply what `%s` prints", rights.Command())
 		return append(findings, judgeExcess(rights)...)
 	case rights.Mode == upstream.ModeConstrained && rights.Grant == upstream.ModeLegacy:
 		add(stateFail, "the account has the rights of constrained impersonation, but %s does not know it: it came with 1.36; apply what `%s` prints",
-			version.Git, rights.Grant.Command())
+			version.Git, rights.Command())
 		return append(findings, judgeExcess(rights)...)
 	case rights.Mode == upstream.ModeLegacy:
 		add(stateOK, "legacy impersonation")
 		if can && !gated {
-			add(stateWarn, "the account may name anybody, system:masters too: %s knows constrained impersonation, so take that role away, and apply what `%s` prints",
-				version.Git, upstream.ModeConstrained.Command())
+			add(stateWarn, "the account may name anybody, system:masters too: %s knows constrained impersonation, so apply what `%s` prints in place of its role",
+				version.Git, strings.Replace(rights.Command(), " --legacy", "", 1))
 		}
 	case rights.Mode == upstream.ModeNone && len(rights.Missing) == 0:
 		add(stateOK, "every right that the settings need")
@@ -152,10 +154,10 @@ func judgeRights(rights upstream.Rights, needs upstream.Needs, version upstream.
 		}
 	}
 	for _, right := range rights.Missing {
-		add(stateFail, "missing: %s; apply what `%s` prints", right, rights.Grant.Command())
+		add(stateFail, "missing: %s; apply what `%s` prints", right, rights.Command())
 	}
 	for _, right := range rights.Narrow {
-		add(stateWarn, "nobody can do this through gatehouse: %s; `%s` grants it, unless you narrowed the door", right, rights.Grant.Command())
+		add(stateWarn, "nobody can do this through gatehouse: %s; `%s` grants it, unless you narrowed the door", right, rights.Command())
 	}
 	return append(findings, judgeExcess(rights)...)
 }

@@ -159,20 +159,20 @@ func TestCheckConnectUpstream(t *testing.T) {
 		"legacy on an old cluster": {reviewer{version: "30", ready: 200, may: legacyOnly}, exitOK,
 			[]string{"ok    rights      legacy impersonation\n"}, "warn"},
 		"legacy on a new cluster": {reviewer{version: "36", ready: 200, may: legacyOnly}, exitOK,
-			[]string{"ok    rights      legacy impersonation", "warn  rights      the account may name anybody, system:masters too: v1.36.0 knows constrained impersonation, so take that role away, and apply what `gatehouse rbac` prints\n"}, "FAIL"},
+			[]string{"ok    rights      legacy impersonation", "warn  rights      the account may name anybody, system:masters too: v1.36.0 knows constrained impersonation, so apply what `gatehouse rbac --namespace g --service-account g` prints in place of its role\n"}, "FAIL"},
 		"constrained on an old cluster": {reviewer{version: "34", ready: 200, may: constrainedOnly}, exitFault,
-			[]string{"FAIL  rights      the account has the rights of constrained impersonation, but v1.34.0 does not know it: it came with 1.36; apply what `gatehouse rbac --legacy` prints\n"}, "ok    rights"},
+			[]string{"FAIL  rights      the account has the rights of constrained impersonation, but v1.34.0 does not know it: it came with 1.36; apply what `gatehouse rbac --legacy --namespace g --service-account g` prints\n"}, "ok    rights"},
 		"constrained behind a feature gate": {reviewer{version: "35", ready: 200, may: constrainedOnly}, exitOK,
 			[]string{"ok    rights      constrained impersonation\n", "warn  rights      v1.35.0 knows constrained impersonation with the feature gate"}, "FAIL"},
 		"everything on an old cluster": {reviewer{version: "34", ready: 200, may: everything}, exitOK,
 			[]string{"ok    rights      legacy impersonation\n", "warn  rights      far more than is needed"}, "constrained"},
 		"no rights": {reviewer{version: "36", ready: 200, may: nothing}, exitFault,
-			[]string{"FAIL  rights      the account may not say for whom a request is, so that every such request will be refused: apply what `gatehouse rbac` prints\n"}, "ok    rights"},
-		"no rights on an old cluster": {reviewer{version: "30", ready: 200, may: nothing}, exitFault, []string{"apply what `gatehouse rbac --legacy` prints\n"}, "ok    rights"},
+			[]string{"FAIL  rights      the account may not say for whom a request is, so that every such request will be refused: apply what `gatehouse rbac --namespace g --service-account g` prints\n"}, "ok    rights"},
+		"no rights on an old cluster": {reviewer{version: "30", ready: 200, may: nothing}, exitFault, []string{"apply what `gatehouse rbac --legacy --namespace g --service-account g` prints\n"}, "ok    rights"},
 		"a missing right": {reviewer{version: "36", ready: 200, may: func(b string) bool { return constrainedOnly(b) && !strings.Contains(b, `"uids"`) }}, exitFault,
-			[]string{"FAIL  rights      missing: impersonate:user-info uids.authentication.k8s.io; apply what `gatehouse rbac` prints\n"}, "ok    rights"},
+			[]string{"FAIL  rights      missing: impersonate:user-info uids.authentication.k8s.io; apply what `gatehouse rbac --namespace g --service-account g` prints\n"}, "ok    rights"},
 		"a narrower door": {reviewer{version: "36", ready: 200, may: func(b string) bool { return constrainedOnly(b) && !strings.Contains(b, `:delete"`) }}, exitOK,
-			[]string{"ok    rights", "warn  rights      nobody can do this through gatehouse: impersonate-on:user-info:delete *.*; `gatehouse rbac` grants it, unless"}, "FAIL"},
+			[]string{"ok    rights", "warn  rights      nobody can do this through gatehouse: impersonate-on:user-info:delete *.*; `gatehouse rbac --namespace g --service-account g` grants it, unless"}, "FAIL"},
 		"far too much": {reviewer{version: "36", ready: 200, may: everything}, exitOK,
 			[]string{"warn  rights      far more than is needed: the account may do everything (* *.*)"}, "FAIL"},
 		"not ready": {reviewer{version: "36", ready: 500, may: constrainedOnly}, exitFault,
@@ -249,7 +249,7 @@ func TestCheckConnectTokenReview(t *testing.T) {
 	w := newWorld(t)
 	w.review(t, reviewer{version: "36", ready: 200, may: constrainedOnly})
 	code, stdout, _ := once(t, w.environ(map[string]string{"TOKEN_REVIEW": "true"}), "check", "--connect")
-	if want := "FAIL  rights      missing: create tokenreviews.authentication.k8s.io; apply what `gatehouse rbac` prints\n"; code != exitFault || !strings.Contains(stdout, want) {
+	if want := "FAIL  rights      missing: create tokenreviews.authentication.k8s.io; apply what `gatehouse rbac --namespace g --service-account g` prints\n"; code != exitFault || !strings.Contains(stdout, want) {
 		t.Errorf("exit code %d, want %q:\n%s", code, want, stdout)
 	}
 }
@@ -264,7 +264,7 @@ func TestCheckConnectExtra(t *testing.T) {
 		return constrainedOnly(b) && !bytes.Contains([]byte(b), []byte("example.com/tenant"))
 	}})
 	code, stdout, _ := once(t, environ, "check", "--connect")
-	if want := "FAIL  rights      missing: impersonate:user-info userextras.authentication.k8s.io/example.com/tenant; apply what `gatehouse rbac` prints\n"; code != exitFault || !strings.Contains(stdout, want) {
+	if want := "FAIL  rights      missing: impersonate:user-info userextras.authentication.k8s.io/example.com/tenant; apply what `gatehouse rbac --namespace g --service-account g` prints\n"; code != exitFault || !strings.Contains(stdout, want) {
 		t.Errorf("exit code %d, want %q:\n%s", code, want, stdout)
 	}
 }

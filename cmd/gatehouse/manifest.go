@@ -51,8 +51,8 @@ rules:`, namespace, account, namespace, role)
 		b.WriteString(" []")
 	}
 	b.WriteString("\n")
-	for _, rule := range m.rules {
-		writeRule(&b, rule)
+	for i := range m.rules {
+		writeRule(&b, &m.rules[i])
 	}
 	fmt.Fprintf(&b, `---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -77,7 +77,7 @@ func writeComment(b *strings.Builder, indent, text string) {
 	}
 }
 
-func writeRule(b *strings.Builder, rule upstream.Rule) {
+func writeRule(b *strings.Builder, rule *upstream.Rule) {
 	if rule.Why != "" {
 		writeComment(b, "  ", rule.Why)
 	}

@@ -153,8 +153,8 @@ The account names nobody: its callers' own tokens go on to the API server.`
 For Kubernetes before 1.36, where impersonation cannot be constrained: with it,
 gatehouse may name any user and group, system:masters too, so that its token is
 worth as much as an administrator's. gatehouse refuses reserved names itself. From
-1.36 on take this role away and print it without --legacy: beside constrained
-rights the API server falls back to these silently.`
+1.36 on replace it by what is printed without --legacy. Never have both: beside
+constrained rights the API server falls back to these silently.`
 	aboutConstrained = `
 For Kubernetes 1.36 and later: constrained impersonation. With it alone, the account
 can read and change nothing itself; it can only say for whom a request is. The API

@@ -126,8 +126,9 @@ func (o *ownRights) check() serve.Check {
 	case state == nil:
 		check.Err = errors.New("not asked yet")
 	case state.verdict == nil:
-		// Whoever may not ask may well have the rights.
-		check.Err, check.Degraded = fmt.Errorf("cannot be told: %w", state.err), answered(state.err)
+		// Whoever may not ask, or gets no answer in time, may well have the rights.
+		check.Err = fmt.Errorf("cannot be told: %w", state.err)
+		check.Degraded = answered(state.err) || errors.Is(state.err, context.DeadlineExceeded)
 	default:
 		check.Err, check.Degraded = state.verdict.Err(), state.served
 	}

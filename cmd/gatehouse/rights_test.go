@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
 const accessReviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -175,7 +179,31 @@ func TestRightsOnOldAPIServer(t *testing.T) {
 	w := newWorld(t)
 	w.review(t, reviewer{version: "34", ready: http.StatusOK, may: constrainedOnly})
 	p := w.start(t, nil)
-	p.awaitReady(t, http.StatusServiceUnavailable, "[-]rights failed: gatehouse's own account lacks: impersonate users, impersonate groups, impersonate uids.authentication.k8s.io; apply what `gatehouse rbac --legacy` prints\n")
+	p.awaitReady(t, http.StatusServiceUnavailable, "[-]rights failed: gatehouse's own account lacks: impersonate users, impersonate groups, impersonate uids.authentication.k8s.io; apply what `gatehouse rbac --legacy --namespace g --service-account g` prints\n")
 	w.review(t, reviewer{version: "34", ready: http.StatusOK, may: func(b string) bool { return legacyOnly(b) && !constrainedOnly(b) }})
 	p.awaitReady(t, http.StatusOK, "[+]rights ok\n")
+}
+
+// Promise: without a verdict, a replica is ready only if the API server is there
+// and does not tell; one that cannot be reached may lack every right.
+func TestRightsLine(t *testing.T) {
+	t.Parallel()
+	var o ownRights
+	if check := o.check(); check.Err == nil || check.Degraded {
+		t.Errorf("before the first look: %+v", check)
+	}
+	for err, degraded := range map[error]bool{
+		upstream.StatusError(http.StatusForbidden):             true,
+		fmt.Errorf("ask: %w", context.DeadlineExceeded):        true,
+		errors.New("dial tcp 127.0.0.1:1: connection refused"): false,
+	} {
+		o.current.Store(&rightsState{err: err})
+		if check := o.check(); check.Err == nil || check.Degraded != degraded {
+			t.Errorf("%v: %+v", err, check)
+		}
+	}
+	o.current.Store(&rightsState{err: errors.New("gone"), verdict: &upstream.Rights{}})
+	if check := o.check(); check.Err != nil {
+		t.Errorf("a good verdict, and no later one: %+v", check)
+	}
 }

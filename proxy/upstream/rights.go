@@ -41,14 +41,6 @@ const (
 	ModeLegacy      Mode = "legacy"      // the verb impersonate
 )
 
-// Command returns the command that prints a manifest with a mode's rights.
-func (m Mode) Command() string {
-	if m == ModeLegacy {
-		return "gatehouse rbac --legacy"
-	}
-	return "gatehouse rbac"
-}
-
 // Rights is what our own account may do, as the API server says.
 type Rights struct {
 	Mode Mode
@@ -68,6 +60,23 @@ type Rights struct {
 	CanName bool
 	// Grant is the mode whose rights should be granted.
 	Grant Mode
+	// Self is the account's user name, if it is known.
+	Self string
+}
+
+// Command returns the command that prints a manifest with the rights that r
+// should have, for the same account.
+func (r Rights) Command() string {
+	command := "gatehouse rbac"
+	if r.Grant == ModeLegacy {
+		command += " --legacy"
+	}
+	// Another manifest would be for an account that nobody uses.
+	account, ok := strings.CutPrefix(r.Self, "system:serviceaccount:")
+	if namespace, name, found := strings.Cut(account, ":"); ok && found && account != "gatehouse:gatehouse" {
+		command += " --namespace " + namespace + " --service-account " + name
+	}
+	return command
 }
 
 // Err returns an error that names what is missing and what grants it, or nil.
@@ -79,7 +88,7 @@ func (r Rights) Err() error {
 	for i, right := range r.Missing {
 		names[i] = right.String()
 	}
-	return fmt.Errorf("gatehouse's own account lacks: %s; apply what `%s` prints", strings.Join(names, ", "), r.Grant.Command())
+	return fmt.Errorf("gatehouse's own account lacks: %s; apply what `%s` prints", strings.Join(names, ", "), r.Command())
 }
 
 // Lacks reports whether right is missing.
@@ -106,7 +115,11 @@ func (t *Target) OwnRights(ctx context.Context, needs Needs) (Rights, error) {
 		return Rights{}, fmt.Errorf("ask for the version: %w", err)
 	}
 	needs.LegacyAlone = version.LegacyAlone()
-	return t.Rights(ctx, needs)
+	rights, err := t.Rights(ctx, needs)
+	if err == nil && len(rights.Missing) > 0 {
+		rights.Self, _ = t.WhoAmI(ctx) // for the command alone
+	}
+	return rights, err
 }
 
 // Rights asks the API server what our own account may do. An error means that
@@ -114,7 +127,7 @@ func (t *Target) OwnRights(ctx context.Context, needs Needs) (Rights, error) {
 func (t *Target) Rights(ctx context.Context, needs Needs) (Rights, error) {
 	needs = needs.complete()
 	constrained, legacy := rightsOf(needs.identityRules(ModeConstrained)), rightsOf(needs.identityRules(ModeLegacy))
-	door, also, excess := rightsOf(needs.doorRules(Door{})), rightsOf(needs.reviewRules()), excessRights()
+	door, also, excess := rightsOf(needs.doorRules(&Door{})), rightsOf(needs.reviewRules()), excessRights()
 	allowed, err := t.allowedAll(ctx, slices.Concat(constrained, legacy, door, readingSample(), also, excess))
 	if err != nil {
 		return Rights{}, err
@@ -150,7 +163,8 @@ func (t *Target) Rights(ctx context.Context, needs Needs) (Rights, error) {
 // readingSample stands for the door that lets reading alone through: too long to
 // ask about each of its resources.
 func readingSample() []Right {
-	return Rule{Groups: []string{""}, Resources: []string{"pods"}, Verbs: on("user-info", readVerbs)}.Rights()
+	sample := Rule{Groups: inCore, Resources: []string{"pods"}, Verbs: on("user-info", readVerbs)}
+	return sample.Rights()
 }
 
 // narrow returns what of door is not held. Reading counts as held if it is for

@@ -28,13 +28,12 @@ const originalUserKey = "kube-gatehouse.github.io/original-user"
 
 // complete adds what follows from n.
 func (n Needs) complete() Needs {
+	var more []string
 	if n.Impersonation {
 		n.Users, n.Groups, n.UIDs = true, true, true // whoever is asked for may have them
-		n.ExtraKeys = append(slices.Clone(n.ExtraKeys), originalUserKey)
+		more = []string{originalUserKey}
 	}
-	keys := slices.Clone(n.ExtraKeys)
-	slices.Sort(keys) // so that the order of issuers makes no difference
-	n.ExtraKeys = slices.Compact(keys)
+	n.ExtraKeys = sorted(n.ExtraKeys, more) // the order of issuers makes no difference
 	return n
 }
 
@@ -46,27 +45,29 @@ type Rule struct {
 }
 
 // Rights returns what r grants, one by one.
-func (r Rule) Rights() []Right {
+func (r *Rule) Rights() []Right {
 	var rights []Right
-	for _, path := range r.Paths {
-		for _, verb := range r.Verbs {
-			rights = append(rights, Right{Verb: verb, Path: path})
+	add := func(right Right) {
+		for _, right.Verb = range r.Verbs {
+			rights = append(rights, right)
 		}
+	}
+	for _, path := range r.Paths {
+		add(Right{Path: path})
 	}
 	for _, group := range r.Groups {
 		for _, name := range r.Resources {
-			resource, subresource, _ := strings.Cut(name, "/")
-			for _, verb := range r.Verbs {
-				rights = append(rights, Right{Verb: verb, Group: group, Resource: resource, Subresource: subresource})
-			}
+			right := Right{Group: group}
+			right.Resource, right.Subresource, _ = strings.Cut(name, "/")
+			add(right)
 		}
 	}
 	return rights
 }
 
 func rightsOf(rules []Rule) (all []Right) {
-	for _, rule := range rules {
-		all = append(all, rule.Rights()...)
+	for i := range rules {
+		all = append(all, rules[i].Rights()...)
 	}
 	return all
 }
@@ -91,20 +92,20 @@ type Door struct {
 
 // Rules are the least rules that grant n in one mode.
 func (n Needs) Rules(mode Mode, door Door) []Rule {
-	n = n.complete()
-	rules := n.identityRules(mode)
+	needs := n.complete()
+	rules := needs.identityRules(mode)
 	if mode == ModeConstrained {
-		rules = append(rules, n.doorRules(door)...)
+		rules = append(rules, needs.doorRules(&door)...)
 	}
-	return append(rules, n.reviewRules()...)
+	return append(rules, needs.reviewRules()...)
 }
 
 // identityRules are what it takes to name a user.
-func (n Needs) identityRules(mode Mode) []Rule {
+func (n *Needs) identityRules(mode Mode) []Rule {
 	if !n.Users {
 		return nil
 	}
-	who, more := []string{"users"}, []string{}
+	who, more := []string{"users"}, []string(nil)
 	if n.Groups {
 		who = append(who, "groups")
 	}
@@ -119,48 +120,59 @@ func (n Needs) identityRules(mode Mode) []Rule {
 		if n.Impersonation {
 			who = append(who, "serviceaccounts")
 		}
-		rules := []Rule{{Why: why, Groups: []string{""}, Resources: who, Verbs: []string{"impersonate"}}}
+		rules := []Rule{{Why: why, Groups: inCore, Resources: who, Verbs: legacyVerb}}
 		if len(more) > 0 {
-			rules = append(rules, Rule{Groups: []string{authenticationGroup}, Resources: more, Verbs: []string{"impersonate"}})
+			rules = append(rules, Rule{Groups: inAuthentication, Resources: more, Verbs: legacyVerb})
 		}
 		return rules
 	}
-	rules := []Rule{{
-		Why: why, Groups: []string{authenticationGroup}, Resources: append(who, more...), Verbs: []string{"impersonate:user-info"},
-	}}
+	rules := []Rule{{Why: why, Groups: inAuthentication, Resources: append(who, more...), Verbs: constrainedVerb}}
 	if n.Impersonation {
-		rules = append(rules, Rule{
-			Why:    "ServiceAccounts, whom people may ask to be (--as).",
-			Groups: []string{authenticationGroup}, Resources: []string{"serviceaccounts"}, Verbs: []string{"impersonate:serviceaccount"},
-		})
+		rules = append(rules, namingAccounts...)
 	}
 	return rules
 }
+
+// Parts of rules.
+var (
+	inCore           = []string{""}
+	inAuthentication = []string{authenticationGroup}
+	inAuthorization  = []string{authorizationGroup}
+	anything         = []string{"*"}
+	legacyVerb       = []string{"impersonate"}
+	constrainedVerb  = []string{"impersonate:user-info"}
+	createVerb       = []string{"create"}
+	readVerbs        = []string{"get", "list", "watch"}
+	pathVerbs        = []string{"get", "head"}
+)
+
+// What stands in a ClusterRole, or does not.
+var (
+	namingAccounts = []Rule{{
+		Why:    "ServiceAccounts, whom people may ask to be (--as).",
+		Groups: inAuthentication, Resources: []string{"serviceaccounts"}, Verbs: []string{"impersonate:serviceaccount"},
+	}}
+	accessReviews = []Rule{{
+		Why:    "Whether somebody may be somebody else is asked of the API server.",
+		Groups: inAuthorization, Resources: []string{"subjectaccessreviews"}, Verbs: createVerb,
+	}}
+	tokenReviews = []Rule{{
+		Why:    "Whom a ServiceAccount's token names is asked of the API server.",
+		Groups: inAuthentication, Resources: []string{"tokenreviews"}, Verbs: createVerb,
+	}}
+)
 
 // reviewRules are what gatehouse asks the API server as itself.
-func (n Needs) reviewRules() []Rule {
+func (n *Needs) reviewRules() []Rule {
 	var rules []Rule
 	if n.Impersonation {
-		rules = append(rules, Rule{
-			Why:    "Whether somebody may be somebody else is asked of the API server.",
-			Groups: []string{authorizationGroup}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"},
-		})
+		rules = append(rules, accessReviews...)
 	}
 	if n.TokenReviews {
-		rules = append(rules, Rule{
-			Why:    "Whom a ServiceAccount's token names is asked of the API server.",
-			Groups: []string{authenticationGroup}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"},
-		})
+		rules = append(rules, tokenReviews...)
 	}
 	return rules
 }
-
-// The verbs of requests.
-var (
-	readVerbs  = []string{"get", "list", "watch"}
-	pathVerbs  = []string{"get", "head"}
-	createVerb = []string{"create"}
-)
 
 // on returns the constrained verbs of requests in the names of one kind of user.
 func on(kind string, verbs []string) []string {
@@ -172,40 +184,49 @@ func on(kind string, verbs []string) []string {
 }
 
 // doorRules are what may be asked in people's names.
-func (n Needs) doorRules(door Door) []Rule {
+func (n *Needs) doorRules(door *Door) []Rule {
 	if !n.Users {
 		return nil
-	}
-	kinds := []string{"user-info"}
-	if n.Impersonation {
-		kinds = append(kinds, "serviceaccount")
 	}
 	template := openDoor
 	if door.ReadOnly {
 		template = readingDoor
 	}
-	var rules []Rule
-	for _, kind := range kinds {
-		for _, rule := range template {
-			if len(rule.Groups) > 1 {
-				rule.Groups = slices.Concat(rule.Groups, door.Groups)
-				slices.Sort(rule.Groups)
-				rule.Groups = slices.Compact(rule.Groups)
-			}
-			rule.Verbs = on(kind, rule.Verbs)
-			rules = append(rules, rule)
+	rules := through(template, "user-info", door.Groups)
+	if n.Impersonation {
+		rules = append(rules, through(template, "serviceaccount", door.Groups)...)
+	}
+	return rules
+}
+
+// through makes a door of a template, for requests in the names of one kind of
+// user, with more groups in the rule that has several.
+func through(template []Rule, kind string, more []string) []Rule {
+	rules := slices.Clone(template)
+	for i := range rules {
+		rule := &rules[i]
+		rule.Verbs = on(kind, rule.Verbs)
+		if len(rule.Groups) > 1 {
+			rule.Groups = sorted(rule.Groups, more)
 		}
 	}
 	return rules
 }
 
+// sorted returns what is in either list, once.
+func sorted(list, more []string) []string {
+	all := slices.Concat(list, more)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // openDoor lets everything through. The verbs are those of requests.
 var openDoor = []Rule{{
 	Why:    "What may be asked in their name: everything, for the cluster's own RBAC\ndecides about each person. Take verbs away to make a narrower door.",
-	Groups: []string{"*"}, Resources: []string{"*"},
+	Groups: anything, Resources: anything,
 	Verbs: []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"},
 }, {
-	Paths: []string{"*"}, Verbs: pathVerbs,
+	Paths: anything, Verbs: pathVerbs,
 }}
 
 // readingDoor lets reading through alone, and what kubectl asks about oneself.
@@ -214,16 +235,16 @@ var readingDoor = []Rule{{
 	Why: "What may be asked in their name: reading. In the core group every resource is\n" +
 		"named, for an exec, an attach, a port-forward and a proxied request can be a GET,\n" +
 		"which is get to RBAC: with a * they would pass.",
-	Groups: []string{""}, Resources: readableCore, Verbs: readVerbs,
+	Groups: inCore, Resources: readableCore, Verbs: readVerbs,
 }, {
-	Groups: readableGroups, Resources: []string{"*"}, Verbs: readVerbs,
+	Groups: readableGroups, Resources: anything, Verbs: readVerbs,
 }, {
 	Why:    "kubectl auth whoami and kubectl auth can-i ask by creating these; nothing is kept.",
-	Groups: []string{authenticationGroup}, Resources: []string{"selfsubjectreviews"}, Verbs: createVerb,
+	Groups: inAuthentication, Resources: []string{"selfsubjectreviews"}, Verbs: createVerb,
 }, {
-	Groups: []string{authorizationGroup}, Resources: []string{"selfsubjectaccessreviews", "selfsubjectrulesreviews"}, Verbs: createVerb,
+	Groups: inAuthorization, Resources: []string{"selfsubjectaccessreviews", "selfsubjectrulesreviews"}, Verbs: createVerb,
 }, {
-	Paths: []string{"*"}, Verbs: pathVerbs,
+	Paths: anything, Verbs: pathVerbs,
 }}
 
 // What can be read of Kubernetes 1.37, but for what connects to something, and of
