@@ -162,6 +162,25 @@ func (w world) testPrintedRights(t *testing.T) {
 	w.expectNothing(t, kubeconfig)
 }
 
+// testLegacyRights: what `gatehouse rbac --legacy` prints suffices alone, too.
+func (w world) testLegacyRights(t *testing.T) {
+	const namespace = "printed-legacy"
+	env := w.everyFeature(t)
+	g := w.startAs(t, gatehouse.Config{}, env, w.account(t, namespace, w.printed(t, env, namespace, "--legacy")))
+	g.awaitReport(t, http.StatusOK, "[+]rights ok\n")
+	claims := stage.Person("alice", "developers")
+	claims["jti"] = "token-19"
+	alice := w.Issuer.Token(claims)
+	g.expect(t,
+		asked{"uid", alice, "auth whoami -o yaml", 0, "uid: alice\n"},
+		asked{"extra", alice, "auth whoami -o yaml", 0, "example.com/team:\n      - blue\n"},
+		asked{"credential", alice, "auth whoami -o yaml", 0, "- JTI=token-19\n"},
+		asked{"create", alice, "create configmap printed-legacy -n dev", 0, "created"},
+		asked{"account", w.builderToken(t, ""), "get deployments -n dev -o name", 0, "deployment.apps/hello"},
+		asked{"a ServiceAccount", "account-secret", "get --raw /api/v1/namespaces", 1, `cannot impersonate resource "serviceaccounts"`},
+	)
+}
+
 // expectWatch checks that a ConfigMap that alice makes in dev is seen by a watch.
 func (w world) expectWatch(t *testing.T, g gate, token, name string) {
 	t.Helper()

@@ -58,6 +58,7 @@ func TestMainPath(t *testing.T) {
 			"reserved names":               w.testReserved,
 			"shipped rights":               w.testShippedRights,
 			"printed rights":               w.testPrintedRights,
+			"legacy rights":                w.testLegacyRights,
 			"read-only rights":             w.testReadOnly,
 			"missing rights":               w.testMissingRights,
 			"watch":                        w.testWatch,

@@ -60,6 +60,12 @@ func without(rights []string, one string) []string {
 // wire form (k8s.io/api v0.37, authorization/v1; looked at on a real one).
 func newReviewer(t *testing.T, granted ...string) *upstream.Target {
 	t.Helper()
+	return newReviewerOf(t, func() []string { return granted })
+}
+
+// newReviewerOf is newReviewer with rights that change.
+func newReviewerOf(t *testing.T, now func() []string) *upstream.Target {
+	t.Helper()
 	return newTarget(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil || r.Method != http.MethodPost || r.URL.Path != "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" ||
@@ -81,6 +87,7 @@ func newReviewer(t *testing.T, granted ...string) *upstream.Target {
 			return
 		}
 		var right string
+		granted := now()
 		if a := review.Spec.ResourceAttributes; a != nil {
 			right = strings.TrimSuffix(a.Verb+" "+a.Group+"/"+a.Resource+"/"+a.Subresource, "/")
 		} else {

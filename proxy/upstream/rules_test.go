@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,12 +45,15 @@ func TestRulesSuffice(t *testing.T) {
 			t.Run(name+", "+string(mode), func(t *testing.T) {
 				t.Parallel()
 				all := granted(needs.Rules(mode, upstream.Door{}))
+				var held atomic.Pointer[[]string]
+				target := newReviewerOf(t, func() []string { return *held.Load() })
 				for i := -1; i < len(all); i++ {
-					held := all
+					but := slices.Clone(all)
 					if i >= 0 {
-						held = slices.Delete(slices.Clone(all), i, i+1)
+						but = slices.Delete(but, i, i+1)
 					}
-					rights, err := newReviewer(t, held...).Rights(t.Context(), needs)
+					held.Store(&but)
+					rights, err := target.Rights(t.Context(), needs)
 					if err != nil {
 						t.Fatal(err)
 					}
