@@ -47,7 +47,15 @@ size: build ## the stripped binary stays small
 # go test does not see that the binary under test changed, so nothing is cached.
 e2e: tools ## the demo, kubectl through gatehouse to a real kube-apiserver, and raw bytes
 	$(MAKE) demo ONCE=1
-	cd e2e && $(GO) test -count=1 -timeout 40m ./...
+	@mkdir -p bin; rm -f bin/oracle.txt
+	cd e2e && ORACLE_REPORT=$(CURDIR)/bin/oracle.txt $(GO) test -count=1 -timeout 40m ./...
+	@grep -v divergent: bin/oracle.txt # the counts: go test does not show them
+
+.PHONY: oracle
+FOR  ?= 5m
+SEED ?= 1
+oracle: ## for FOR, from SEED on: generated configurations, claims, certificates, headers
+	cd e2e && $(GO) test -count=1 -timeout 24h -parallel 4 -v ./oracle -run TestGenerated -oracle.for $(FOR) -oracle.seed $(SEED)
 
 .PHONY: fuzz
 FUZZTIME ?= 60s

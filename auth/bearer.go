@@ -60,14 +60,16 @@ func BearerToken(h http.Header) (string, error) {
 	if len(entries) == 1 {
 		return webSocketToken(h, entries[0], others)
 	}
-	scheme, token, found := strings.Cut(values[0], " ")
+	// HTTP/1.1 takes away the white space around a value, HTTP/2 does not.
+	scheme, token, found := strings.Cut(strings.Trim(values[0], " \t"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return "", Refuse(KindUnknown, UnsupportedScheme, "the scheme of the Authorization header is not Bearer")
 	}
-	token = strings.Trim(token, " ")
 	switch {
 	case !found || token == "":
 		return "", Refuse(KindUnknown, BadHeader, "the Authorization header carries no token")
+	case token[0] == ' ': // for kube-apiserver this is no token
+		return "", Refuse(KindUnknown, BadHeader, "the Authorization header has more than one space before the token")
 	case len(token) > MaxTokenBytes:
 		return "", Refuse(KindUnknown, TokenTooLong, "the token is longer than the limit")
 	case !IsBearerToken(token):

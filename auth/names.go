@@ -43,8 +43,8 @@ type NamePolicy struct {
 //
 // Nothing is repaired.
 func (p NamePolicy) Check(kind Kind, u *User) error {
-	if fault := wireFault(u); fault != "" {
-		return Refuse(kind, BadName, fault)
+	if err := p.CheckWire(kind, u); err != nil {
+		return err
 	}
 	own := ownReserved(kind, u)
 	if p.reserved(u.Name) && !slices.Contains(own, u.Name) {
@@ -54,6 +54,15 @@ func (p NamePolicy) Check(kind Kind, u *User) error {
 		if group != AuthenticatedGroup && p.reserved(group) && !slices.Contains(own, group) {
 			return Refuse(kind, ReservedName, fmt.Sprintf("the group %q is reserved", group))
 		}
+	}
+	return nil
+}
+
+// CheckWire returns a [*Refusal], BadName or IdentityTooLarge, if u would not
+// arrive at the API server as it is. Which names are reserved plays no part.
+func (NamePolicy) CheckWire(kind Kind, u *User) error {
+	if fault := wireFault(u); fault != "" {
+		return Refuse(kind, BadName, fault)
 	}
 	if size := identitySize(u); size > MaxIdentityBytes {
 		return Refuse(kind, IdentityTooLarge, fmt.Sprintf("the identity has %d bytes, the limit is %d", size, MaxIdentityBytes))

@@ -56,7 +56,7 @@ func (w world) testCheckConnect(t *testing.T) {
 	shipped := env["GATEHOUSE_KUBECONFIG"]
 	people := w.Env()
 	legacy := w.account(t, "checked-legacy", w.printed(t, people, "checked-legacy", "--legacy"))
-	reviewing := w.account(t, "checked-reviewing", w.printed(t, map[string]string{"GATEHOUSE_TOKEN_REVIEW": "true"}, "checked-reviewing"))
+	reviewing := w.account(t, "checked-reviewing", w.printed(t, map[string]string{"GATEHOUSE_TOKEN_REVIEW": "true", "GATEHOUSE_IMPERSONATION": "false"}, "checked-reviewing"))
 	for _, test := range []struct {
 		kubeconfig string
 		code       int

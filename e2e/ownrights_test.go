@@ -137,6 +137,7 @@ func (w world) testPrintedRights(t *testing.T) {
 		asked{"robot", "robot-secret", "auth whoami", 0, "[ci builders system:authenticated]"},
 		asked{"account", w.builderToken(t, ""), "get deployments -n dev -o name", 0, "deployment.apps/hello"},
 		asked{"path", alice, "get --raw /version", 0, "gitVersion"},
+		asked{"--as", w.Issuer.Token(stage.Person("bob", "viewers")), "create configmap printed-as -n dev --as=devops-admin", 0, "created"},
 		// gatehouse was told to let these through.
 		asked{"system:masters", "root-secret", "get --raw /api/v1/namespaces", 1, "impersonating the system:masters group is not allowed"},
 		asked{"a node", "node-secret", "get --raw /api/v1/namespaces", 1, `User "` + me + `" cannot impersonate `},
@@ -217,8 +218,8 @@ func (w world) expectNothing(t *testing.T, kubeconfig string) {
 		t.Fatalf("%d rules of every account, %d of its own", len(bare), len(own))
 	}
 	for _, rule := range own {
-		if !strings.HasPrefix(rule, "impersonate:user-info ") && !strings.HasPrefix(rule, "impersonate-on:user-info:") &&
-			rule != "create authentication.k8s.io/tokenreviews" {
+		if !strings.HasPrefix(rule, "impersonate:") && !strings.HasPrefix(rule, "impersonate-on:") &&
+			rule != "create authentication.k8s.io/tokenreviews" && rule != "create authorization.k8s.io/subjectaccessreviews" {
 			t.Errorf("the account itself may %s", rule)
 		}
 	}
@@ -275,6 +276,10 @@ func (w world) testReadOnly(t *testing.T) {
 		asked{"patch", alice, "label deployment hello -n dev a=b", 1, refused + `patch resource "deployments"`},
 		asked{"delete", alice, "delete deployment hello -n dev", 1, refused + `delete resource "deployments"`},
 		asked{"review", alice, "create token builder -n dev", 1, refused + `create resource "serviceaccounts/token"`},
+	)
+	g.expect(t,
+		asked{"--as", w.Issuer.Token(stage.Person("bob", "viewers")), "get secrets -n dev --as=devops-admin", 0, ""},
+		asked{"--as", w.Issuer.Token(stage.Person("bob", "viewers")), "create configmap looking -n dev --as=devops-admin", 1, refused + `create resource "configmaps"`},
 	)
 	w.expectWatch(t, g, alice, "looking-event")
 	for _, path := range []string{"pods/one/exec?command=sh", "pods/one/attach", "pods/one/portforward", "pods/one/proxy/", "services/one/proxy/"} {

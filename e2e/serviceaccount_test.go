@@ -38,7 +38,7 @@ func (w world) testServiceAccountToken(t *testing.T) {
 		"get deployments -n dev -o name":   "deployment.apps/hello",
 		"auth can-i get pods -n dev":       "yes",
 		"get secrets -n dev":               `User "` + stage.BuilderUser + `" cannot list resource "secrets"`,
-		"get pods --as=alice@example.com":  "Acting as another user (--as) is not offered here",
+		"get pods --as=alice@example.com":  `User "` + stage.BuilderUser + `" cannot impersonate-on:user-info:list resource "pods"`,
 		"auth can-i create secrets -n dev": "no",
 	} {
 		if r, err := k.Run(t.Context(), strings.Fields(args)...); err != nil || !strings.Contains(r.Stdout+r.Stderr, want) {

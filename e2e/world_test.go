@@ -16,7 +16,9 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
+	"github.com/kube-gatehouse/gatehouse/auth/authtest"
 	"github.com/kube-gatehouse/gatehouse/e2e/build"
+	"github.com/kube-gatehouse/gatehouse/e2e/cluster"
 	"github.com/kube-gatehouse/gatehouse/e2e/gatehouse"
 	"github.com/kube-gatehouse/gatehouse/e2e/kubectl"
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
@@ -27,19 +29,27 @@ const reloadLimit = 10 * time.Second
 
 // world is the one real cluster that the tests share. Each test starts
 // gatehouses of its own.
-type world struct{ *stage.Stage }
+type world struct {
+	*stage.Stage
+	people *authtest.CA // of client certificates, which the API server trusts too
+}
 
 // TestMainPath is the main job, on real parts: real kubectl, through the real
 // gatehouse, to a real API server. Its parts are in the files beside this one.
 func TestMainPath(t *testing.T) {
+	people, err := authtest.NewCA("people")
+	if err != nil {
+		t.Fatal(err)
+	}
 	s, err := stage.Start(t.Context(), stage.Config{
 		Dir: t.TempDir(), Progress: t.Output(), Build: build.Options{Race: canRace(t)},
+		Cluster: cluster.Config{ClientCAs: people.PEM()},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Stop)
-	w := world{s}
+	w := world{s, people}
 	t.Run("side by side", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T){
 			"rights":                       w.testRights,
@@ -54,6 +64,8 @@ func TestMainPath(t *testing.T) {
 			"revocation":                   w.testRevocation,
 			"refusals":                     w.testRefusals,
 			"kubectl refusals":             w.testKubectlRefusals,
+			"sudo":                         w.testSudo,
+			"act as, side by side":         w.testActAsDifferential,
 			"impersonation":                w.testImpersonation,
 			"reserved names":               w.testReserved,
 			"shipped rights":               w.testShippedRights,

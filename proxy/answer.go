@@ -25,17 +25,21 @@ type answer struct {
 
 // Answers about the request itself.
 var (
-	badTarget       = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "The request target must be a path on this server."}
-	badUpgrade      = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "Only upgrades to websocket and SPDY/3.1 are passed on."}
-	badExpectation  = answer{code: 417, reason: metav1.StatusReasonBadRequest, message: "Only the expectation 100-continue is understood."}
-	badBody         = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "The request's body cannot be read."}
-	crossSite       = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "A page of another site may not use your client certificate."}
-	badMethod       = answer{code: 405, reason: metav1.StatusReasonMethodNotAllowed, message: "This method is not passed on to the API server."}
-	noImpersonate   = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Acting as another user (--as) is not offered here: leave the Impersonate headers out."}
-	cutOff          = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse shut down before the API server had answered: the request may have been carried out."}
-	identityChanged = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "Who you are to the cluster changed while the request was under way, which may have been carried out: try again."}
-	draining        = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse is shutting down: try again.", retryAfter: 1}
-	internalError   = answer{code: 500, reason: metav1.StatusReasonInternalError, message: "gatehouse met an error of its own: its operator finds it in the log by the audit id."}
+	badTarget        = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "The request target must be a path on this server."}
+	badUpgrade       = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "Only upgrades to websocket and SPDY/3.1 are passed on."}
+	badExpectation   = answer{code: 417, reason: metav1.StatusReasonBadRequest, message: "Only the expectation 100-continue is understood."}
+	badBody          = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "The request's body cannot be read."}
+	crossSite        = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "A page of another site may not use your client certificate."}
+	badMethod        = answer{code: 405, reason: metav1.StatusReasonMethodNotAllowed, message: "This method is not passed on to the API server."}
+	badImpersonation = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "Acting as another user (--as) takes one user name, and groups, uid and extra that can be passed on."}
+	mayNotActAs      = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "You may not act as this user, uid, group or extra (--as): the cluster's rules do not allow you to impersonate it."}
+	neverAs          = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Nobody can act in the group system:masters, or as a node, through gatehouse."}
+	cannotTell       = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "Whether you may act as another user cannot be asked now: try again in a moment.", retryAfter: 1}
+	noImpersonate    = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Acting as another user (--as) is not offered here: leave the Impersonate headers out."}
+	cutOff           = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse shut down before the API server had answered: the request may have been carried out."}
+	identityChanged  = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "Who you are to the cluster changed while the request was under way, which may have been carried out: try again."}
+	draining         = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse is shutting down: try again.", retryAfter: 1}
+	internalError    = answer{code: 500, reason: metav1.StatusReasonInternalError, message: "gatehouse met an error of its own: its operator finds it in the log by the audit id."}
 )
 
 // Answers about the way from gatehouse to the API server. Clients repeat what

@@ -44,12 +44,14 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 		},
 		ModifyResponse: func(resp *http.Response) error {
 			x.answered = p.cfg.Now()
-			if err := checkResponse(resp, header.Get("Upgrade"), x.token != ""); err != nil {
+			if err := checkResponse(resp, header.Get("Upgrade"), x); err != nil {
 				return err
 			}
 			cleanResponse(resp.Header)
 			x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
-			resp.Body = endable(r.Context(), resp.Body, x.kind.watch)
+			// A watch tells no length; what does would be short of it.
+			watch := x.kind.watch && (resp.ContentLength < 0 || resp.StatusCode == http.StatusSwitchingProtocols)
+			resp.Body = endable(r.Context(), resp.Body, watch)
 			if resp.StatusCode == http.StatusSwitchingProtocols {
 				x.writer.status = resp.StatusCode // the connection is taken over, and writes it itself
 			}
@@ -128,13 +130,13 @@ var (
 
 // checkResponse refuses answers that would tell the caller something untrue, or
 // open a raw connection that nobody asked for. protocol is the one that was
-// asked for, or empty; passedThrough says that the request carried the caller's
-// own token.
-func checkResponse(resp *http.Response, protocol string, passedThrough bool) error {
+// asked for, or empty. A 401 of what the API server proxies to is not its own.
+func checkResponse(resp *http.Response, protocol string, x *exchange) error {
+	unauthorized := resp.StatusCode == http.StatusUnauthorized && !x.kind.proxied()
 	switch {
-	case resp.StatusCode == http.StatusUnauthorized && passedThrough:
+	case unauthorized && x.token != "":
 		return errCallersToken
-	case resp.StatusCode == http.StatusUnauthorized:
+	case unauthorized:
 		return errOwnCredential
 	case resp.StatusCode == http.StatusSwitchingProtocols && (protocol == "" || !strings.EqualFold(resp.Header.Get("Upgrade"), protocol)):
 		return errUnaskedSwitch

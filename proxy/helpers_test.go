@@ -64,7 +64,8 @@ type gate struct {
 	metrics *prometheus.Registry
 	log     *safeBuffer
 
-	forgotten []string // tokens that the API server refused
+	forgotten []string                   // tokens that the API server refused
+	denied    func(*auth.Identity) error // nil: nobody is
 }
 
 // newGate starts a proxy in front of handler. protocol is that of the upstream:
@@ -81,12 +82,12 @@ func newGateAt(t *testing.T, protocol int, path string, handler http.HandlerFunc
 }
 
 // newGateFor is newGate with an authenticator of the test's own.
-func newGateFor(t *testing.T, protocol int, authenticator auth.Authenticator, handler http.HandlerFunc) *gate {
+func newGateFor(t *testing.T, protocol int, authenticator auth.Authenticator, handler http.HandlerFunc, edits ...func(*proxy.Config)) *gate {
 	t.Helper()
-	return startGate(t, protocol, "", authenticator, handler)
+	return startGate(t, protocol, "", authenticator, handler, edits...)
 }
 
-func startGate(t *testing.T, protocol int, path string, authenticator auth.Authenticator, handler http.HandlerFunc) *gate {
+func startGate(t *testing.T, protocol int, path string, authenticator auth.Authenticator, handler http.HandlerFunc, edits ...func(*proxy.Config)) *gate {
 	t.Helper()
 	g := &gate{t: t, metrics: prometheus.NewRegistry(), log: &safeBuffer{}}
 	g.back = httptest.NewUnstartedServer(handler)
@@ -95,15 +96,24 @@ func startGate(t *testing.T, protocol int, path string, authenticator auth.Authe
 	t.Cleanup(g.back.Close)
 
 	g.connect(kubeconfig(t, g.back.URL+path, g.back.Certificate().Raw))
-	var err error
-	g.proxy, err = proxy.New(proxy.Config{
+	cfg := proxy.Config{
 		Target:         g.target.Target,
 		Authenticator:  authenticator,
 		OnRefusedToken: func(token string) { g.forgotten = append(g.forgotten, token) },
-		Metrics:        g.metrics,
-		Log:            slog.New(slog.NewJSONHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
-	if err != nil {
+		Denied: func(id *auth.Identity) error {
+			if g.denied == nil {
+				return nil
+			}
+			return g.denied(id)
+		},
+		Metrics: g.metrics,
+		Log:     slog.New(slog.NewJSONHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, edit := range edits {
+		edit(&cfg)
+	}
+	var err error
+	if g.proxy, err = proxy.New(cfg); err != nil {
 		t.Fatal(err)
 	}
 	g.front = httptest.NewUnstartedServer(g.proxy)

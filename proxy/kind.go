@@ -21,6 +21,9 @@ type requestKind struct {
 	stream bool
 }
 
+// proxied reports whether a pod, service or node answers through the API server.
+func (k requestKind) proxied() bool { return k.info != nil && k.info.Subresource == "proxy" }
+
 // streaming are the subresources of such requests.
 var streaming = [...]string{"attach", "exec", "log", "portforward", "proxy"}
 
@@ -69,10 +72,18 @@ func (k requestKinds) of(r *http.Request) requestKind {
 
 // asksForWatch reads the parameter watch as kube-apiserver does (apimachinery
 // v0.37, pkg/runtime, Convert_Slice_string_To_bool): the first one counts, and
-// means yes unless it is false or 0.
+// means yes unless it is false or 0. What net/url cannot decode it does not see.
 func asksForWatch(query string) bool {
 	for pair := range strings.SplitSeq(query, "&") {
-		if name, value, _ := strings.Cut(pair, "="); name == "watch" {
+		name, value, _ := strings.Cut(pair, "=")
+		// Most names are told apart without being decoded.
+		if len(name) < len("watch") || len(name) > 3*len("watch") || strings.Contains(pair, ";") {
+			continue
+		}
+		if name, err := url.QueryUnescape(name); err != nil || name != "watch" {
+			continue
+		}
+		if value, err := url.QueryUnescape(value); err == nil {
 			return !strings.EqualFold(value, "false") && value != "0"
 		}
 	}

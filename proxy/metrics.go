@@ -19,6 +19,7 @@ type metrics struct {
 	upstreamErrors *prometheus.CounterVec
 	flying         *prometheus.GaugeVec
 	ended          *prometheus.CounterVec
+	impersonations *prometheus.CounterVec
 }
 
 // accepted is the result of an authentication that named somebody.
@@ -56,12 +57,16 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "gatehouse_streams_ended_total",
 			Help: "Requests under way that gatehouse ended, by why: shutdown, identity_changed, or the reason for which their credential is refused now.",
 		}, []string{"reason"}),
+		impersonations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_impersonations_total",
+			Help: "Requests to act as another user that gatehouse decided about, by what allowed it (serviceaccount, user-info or legacy) and decision (allowed, denied or failed).",
+		}, []string{"mode", "decision"}),
 	}
 	m.preset()
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.attempts, m.ownDuration, m.upstreamFirst, m.upstreamErrors, m.flying, m.ended} {
+	for _, c := range []prometheus.Collector{m.requests, m.attempts, m.ownDuration, m.upstreamFirst, m.upstreamErrors, m.flying, m.ended, m.impersonations} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -80,6 +85,8 @@ func (m *metrics) preset() {
 	for _, reason := range []string{endedByDrain.label, endedByChange.label, string(auth.Expired), string(auth.Revoked)} {
 		m.ended.WithLabelValues(reason)
 	}
+	m.impersonations.WithLabelValues("", "denied")
+	m.impersonations.WithLabelValues("", "failed")
 	for _, kind := range auth.Kinds() {
 		if kind != auth.KindNone && kind != auth.KindUnknown {
 			m.attempts.WithLabelValues(string(kind), accepted)
@@ -98,6 +105,10 @@ func (m *metrics) inFlight(kind requestKind) prometheus.Gauge {
 
 func (m *metrics) authenticated(kind auth.Kind) {
 	m.attempts.WithLabelValues(string(kind), accepted).Inc()
+}
+
+func (m *metrics) actedAs(mode, decision string) {
+	m.impersonations.WithLabelValues(mode, decision).Inc()
 }
 
 func (m *metrics) refused(refusal *auth.Refusal) {

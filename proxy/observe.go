@@ -17,12 +17,17 @@ type exchange struct {
 	client string
 	kind   requestKind
 	writer recorder
+	// changes is that of [streams] before the request was judged.
+	changes uint64
 
 	start     time.Time // when the request was read
 	forwarded time.Time // when it was handed to the transport; zero if it was not
 	answered  time.Time // when the API server's header came; zero if none did
 
 	identity    *auth.Identity // who asked; nil if refused
+	as          *auth.User     // whom the request is for, if it is somebody else
+	mode        string         // what allowed that
+	denied      *auth.User     // whom the caller may not act as
 	refusal     *auth.Refusal  // why not
 	body        *watchedBody   // the request's; nil if it has none
 	upstreamErr error
@@ -157,6 +162,12 @@ func appendIdentity(attrs []slog.Attr, x *exchange) []slog.Attr {
 		slog.String("user", bounded(x.identity.Name)), slog.Int("groups", len(x.identity.Groups)))
 	if x.identity.Issuer != "" {
 		attrs = append(attrs, slog.String("issuer", x.identity.Issuer))
+	}
+	if x.as != nil {
+		attrs = append(attrs, slog.String("as", bounded(x.as.Name)), slog.Int("as_groups", len(x.as.Groups)), slog.String("as_mode", x.mode))
+	}
+	if x.denied != nil {
+		attrs = append(attrs, slog.String("not_as", bounded(x.denied.Name)), slog.Int("not_as_groups", len(x.denied.Groups)))
 	}
 	return attrs
 }

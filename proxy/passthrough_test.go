@@ -86,3 +86,26 @@ func TestPassedThroughAndRefused(t *testing.T) {
 		t.Errorf("%v errors of the API server", got)
 	}
 }
+
+// Promise: a 401 of a pod or service behind the API server is that backend's: it
+// is passed on, and neither gatehouse's credential nor the caller's is blamed.
+func TestBackends401IsPassedOn(t *testing.T) {
+	for name, authenticator := range map[string]auth.Authenticator{"a user": auth.Bearer(users{}), "a ServiceAccount": auth.Bearer(accounts)} {
+		g := newGateFor(t, 2, authenticator, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, "the backend's own words")
+		})
+		resp, err := g.client(2).Do(g.request(http.MethodGet, "/api/v1/namespaces/d/services/s/proxy/login", "alice"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized || string(body) != "the backend's own words" {
+			t.Errorf("%s: %d %s", name, resp.StatusCode, body)
+		}
+		if got := g.count("gatehouse_upstream_errors_total", nil); got != 0 || len(g.forgotten) != 0 {
+			t.Errorf("%s: %v errors of the API server, forgotten %q", name, got, g.forgotten)
+		}
+	}
+}

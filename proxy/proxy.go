@@ -33,9 +33,14 @@ type Config struct {
 	Authenticator auth.Authenticator
 	// Names says which identities may be forwarded. Default: no reserved name.
 	Names auth.NamePolicy
+	// Permits decides who may act as whom. Default: nobody as anybody.
+	Permits *impersonate.Permits
 	// OnRefusedToken hears of a token that the API server refused when it was
 	// passed on. Default: nobody does.
 	OnRefusedToken func(token string)
+	// Denied returns an error for an identity that may not go on, even while its
+	// credential cannot be judged again. Default: nobody is denied.
+	Denied func(*auth.Identity) error
 	// Metrics gets the proxy's metrics. Default: nobody does.
 	Metrics prometheus.Registerer
 	// Log gets one line for each request. Default: discarded.
@@ -69,6 +74,9 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if cfg.OnRefusedToken == nil {
 		cfg.OnRefusedToken = func(string) {}
+	}
+	if cfg.Denied == nil {
+		cfg.Denied = func(*auth.Identity) error { return nil }
 	}
 	m, err := newMetrics(cfg.Metrics)
 	if err != nil {
@@ -107,6 +115,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		start:  p.cfg.Now(),
 		client: clientAddress(r),
 		writer: recorder{ResponseWriter: w, ctx: r.Context()},
+
+		changes: p.streams.changes.Load(),
 	}
 	defer p.finish(x, r)
 	x.kind = p.kinds.of(r)
@@ -133,8 +143,8 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, crossSite)
 		return
 	}
-	if name := impersonate.Asked(r.Header); name != "" {
-		p.answer(x, r, noImpersonate)
+	if refused := p.actAs(x, r); refused != nil {
+		p.answer(x, r, *refused)
 		return
 	}
 	if x.kind.watch && p.streams.isDraining() {
@@ -157,6 +167,13 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, badBody)
 		return
 	}
+	if body != nil && p.outdated(x) {
+		x.changes = p.streams.changes.Load()
+		if _, end := p.judgeAgain(r, x.identity); end != nil {
+			p.answerEnded(x, r, end)
+			return
+		}
+	}
 	p.forward(x, r, target, header, body)
 }
 
@@ -164,10 +181,13 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 // is passed on; everybody else is impersonated.
 func (p *Proxy) outgoingHeader(x *exchange, r *http.Request, target *upstream.Target, protocol string) (http.Header, error) {
 	request := impersonate.Request{
-		In: r.Header, Upgrade: protocol, User: &x.identity.User,
+		In: r.Header, Upgrade: protocol, User: x.as,
 		Authorization: target.Authorization(), AuditID: x.id, ClientAddress: x.client,
 	}
 	if x.identity.Kind != auth.KindServiceAccount {
+		if x.as == nil {
+			request.User = &x.identity.User
+		}
 		return impersonate.Header(request)
 	}
 	token, err := auth.BearerToken(r.Header)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
@@ -25,8 +26,13 @@ const (
 	// plainGrace is how long a request that is no stream goes unjudged: the API
 	// server would end it by then, and one that was good may finish.
 	plainGrace = time.Minute
-	// maxRechecks bounds the verdicts that are reached at one time.
+	// maxRechecks bounds the verdicts that are reached at one time, of each kind
+	// of credential: an API server that is slow to judge ServiceAccounts holds
+	// up nobody else's end.
 	maxRechecks = 16
+	// unreadAfter is how long a request that was ended may wait for its caller to
+	// read what is left of the answer.
+	unreadAfter = 5 * time.Second
 )
 
 // ended is why gatehouse ends a request that is under way.
@@ -59,6 +65,7 @@ type stream struct {
 // streams is the list.
 type streams struct {
 	changed chan struct{}
+	changes atomic.Uint64 // how often something changed
 
 	mu       sync.Mutex
 	all      map[*stream]struct{}
@@ -69,10 +76,15 @@ func newStreams() streams {
 	return streams{changed: make(chan struct{}, 1), all: map[*stream]struct{}{}}
 }
 
-func (l *streams) add(s *stream) {
+// add takes s into the list. seen is l.changes of before s was judged: what has
+// changed since, nobody has judged s by.
+func (l *streams) add(s *stream, seen uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all[s] = struct{}{}
+	if l.changes.Load() != seen {
+		s.due = time.Time{}
+	}
 	if s.watch && l.draining {
 		s.end(endedByDrain)
 	}
@@ -133,6 +145,7 @@ func (l *streams) give(s *stream, due time.Time) {
 // revocations. Every stream whose request would not be accepted any more, or
 // would be another user's, is ended. It does not wait for that.
 func (p *Proxy) Recheck() {
+	p.streams.changes.Add(1)
 	select {
 	case p.streams.changed <- struct{}{}:
 	default: // one is waiting to be heard
@@ -144,7 +157,7 @@ func (p *Proxy) Recheck() {
 func (p *Proxy) Run(ctx context.Context) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
-	slots := make(chan struct{}, maxRechecks)
+	slots := map[auth.Kind]chan struct{}{}
 	for {
 		changed := false
 		select {
@@ -154,36 +167,72 @@ func (p *Proxy) Run(ctx context.Context) {
 			changed = true
 		case <-ticker.C:
 		}
+		due := map[auth.Kind][]*stream{}
 		for _, s := range p.streams.take(p.cfg.Now(), changed) {
-			slots <- struct{}{}
-			go func() {
-				defer func() { <-slots }()
-				p.streams.give(s, p.recheck(s))
-			}()
+			due[s.identity.Kind] = append(due[s.identity.Kind], s)
+		}
+		for kind, list := range due {
+			if slots[kind] == nil {
+				slots[kind] = make(chan struct{}, maxRechecks)
+			}
+			go p.recheckAll(list, slots[kind])
 		}
 	}
 }
 
-// recheck judges s as its request was judged when it came, and ends it if the
-// verdict is another one. It returns when to judge it again.
-func (p *Proxy) recheck(s *stream) (due time.Time) {
-	identity, err := p.judgeSafely(s.request)
-	now := p.cfg.Now()
-	switch refusal := refusalOf(err); {
-	case err == nil && sameUser(&identity.User, &s.identity.User):
-		return nextLook(identity, now)
-	case err == nil:
-		s.end(endedByChange)
-	case !refusal.NoVerdict():
-		s.end(&ended{label: string(refusal.Reason), refusal: refusal})
-	case !s.identity.Expires.IsZero() && s.identity.Expires.Before(now):
-		refusal = auth.Refuse(s.identity.Kind, auth.Expired, "it ended while nobody could judge it")
-		refusal.At = s.identity.Expires
-		s.end(&ended{label: string(refusal.Reason), refusal: refusal})
-	default:
-		return now.Add(undecided)
+// recheckAll judges each of list in one of slots.
+func (p *Proxy) recheckAll(list []*stream, slots chan struct{}) {
+	for _, s := range list {
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots }()
+			p.streams.give(s, p.recheck(s))
+		}()
 	}
-	return now.Add(recheckEvery) // it is gone by then
+}
+
+// recheck judges s once more, and ends it if it may not go on. It returns when to
+// judge it again.
+func (p *Proxy) recheck(s *stream) (due time.Time) {
+	if s.request.Context().Err() != nil {
+		return p.cfg.Now().Add(recheckEvery) // it is gone by then
+	}
+	due, end := p.judgeAgain(s.request, s.identity)
+	if end != nil {
+		s.end(end)
+	}
+	return due
+}
+
+// judgeAgain judges r as it was judged when it came as before. It returns why it
+// may not go on, nil if it may, and when to ask again.
+func (p *Proxy) judgeAgain(r *http.Request, before *auth.Identity) (due time.Time, end *ended) {
+	identity, err := p.judgeSafely(r)
+	now := p.cfg.Now()
+	refusal := refusalOf(err)
+	switch {
+	case err == nil && sameUser(&identity.User, &before.User):
+		return nextLook(identity, now), nil
+	case err == nil:
+		return now.Add(recheckEvery), endedByChange
+	case !refusal.NoVerdict():
+	case !before.Expires.IsZero() && before.Expires.Before(now):
+		refusal = auth.Refuse(before.Kind, auth.Expired, "it ended while nobody could judge it")
+		refusal.At = before.Expires
+	default:
+		// Who is denied by name is denied even if the credential cannot be judged.
+		if refusal = refusalOf(p.cfg.Denied(before)); refusal == nil {
+			return now.Add(undecided), nil
+		}
+	}
+	return now.Add(recheckEvery), &ended{label: string(refusal.Reason), refusal: refusal}
+}
+
+// outdated reports whether what x was judged by may have changed since: a request
+// can wait for its body longer than a revoked credential may work.
+func (p *Proxy) outdated(x *exchange) bool {
+	expires := x.identity.Expires
+	return p.streams.changes.Load() != x.changes || !expires.IsZero() && expires.Before(p.cfg.Now())
 }
 
 // judgeSafely keeps a panic of an authenticator from ending the process.
@@ -221,11 +270,37 @@ func (p *Proxy) begin(x *exchange, r *http.Request) (_ *http.Request, done func(
 		s.grace = x.start.Add(plainGrace)
 	}
 	x.writer.ctx = ctx
-	p.streams.add(s)
+	p.streams.add(s, x.changes)
+	release := unread(ctx, x.writer.ResponseWriter)
 	return r, func() {
 		p.streams.remove(s)
+		release()
 		x.ended, _ = errors.AsType[*ended](context.Cause(ctx))
 		end(nil)
+	}
+}
+
+// unread breaks off an answer that its caller has not read to the end some time
+// after ctx has ended: the copying alone would wait until the caller leaves.
+// release is called before the request is over.
+func unread(ctx context.Context, w http.ResponseWriter) (release func()) {
+	var mu sync.Mutex
+	over := false
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(unreadAfter, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if !over { // the writer must not be used when it is
+				// Not every writer has deadlines; a connection that was taken over is closed already.
+				_ = http.NewResponseController(w).SetWriteDeadline(time.Now())
+			}
+		})
+	})
+	return func() {
+		stop()
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
 	}
 }
 

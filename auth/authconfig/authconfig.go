@@ -10,7 +10,9 @@ package authconfig
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -98,12 +100,32 @@ func decode(content []byte) (*apiserver.AuthenticationConfiguration, error) {
 func refusedFields(file *apiserver.AuthenticationConfiguration) field.ErrorList {
 	var faults field.ErrorList
 	for i, jwt := range file.JWT {
+		path := field.NewPath("jwt").Index(i).Child("issuer")
+		if fault := addressFault(jwt.Issuer.URL); fault != "" {
+			faults = append(faults, field.Invalid(path.Child("url"), jwt.Issuer.URL, fault))
+		}
 		if jwt.Issuer.EgressSelectorType != "" {
-			path := field.NewPath("jwt").Index(i).Child("issuer", "egressSelectorType")
-			faults = append(faults, field.Forbidden(path, "gatehouse has no egress selector: leave it out"))
+			faults = append(faults, field.Forbidden(path.Child("egressSelectorType"), "gatehouse has no egress selector: leave it out"))
 		}
 	}
 	return faults
+}
+
+// addressFault says what is wrong with an issuer URL that kube-apiserver takes,
+// though no issuer can be found there, or "".
+func addressFault(raw string) string {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return "" // validation has said so
+	case u.Hostname() == "":
+		return "URL must have a host"
+	case u.ForceQuery:
+		return "URL must not have a query, not even an empty one"
+	case strings.HasSuffix(raw, "#"):
+		return "URL must not have a fragment, not even an empty one"
+	}
+	return ""
 }
 
 func joined(faults field.ErrorList) error {

@@ -111,6 +111,8 @@ func TestParseBad(t *testing.T) {
 		"several faults":    {strings.Replace(file("v1", "  claimMappings: {username: {claim: sub}}\n"), "https:", "http:", 1), []string{"jwt[0].issuer.url", "jwt[0].claimMappings.username.prefix"}},
 		"disallowed issuer": {strings.Replace(file("v1", good), "issuer.example", "cluster.example", 1), []string{"jwt[0].issuer.url", "disallowed"}},
 		"egress selector":   {strings.Replace(file("v1", good), "audiences:", "egressSelectorType: cluster\n    audiences:", 1), []string{"jwt[0].issuer.egressSelectorType"}},
+		"issuer, no host":   {strings.Replace(file("v1", good), "issuer.example", "", 1), []string{"jwt[0].issuer.url", "must have a host"}},
+		"issuer, no query":  {strings.Replace(file("v1", good), "issuer.example", "issuer.example?", 1), []string{"jwt[0].issuer.url", "not even an empty one"}},
 		"two documents":     {file("v1", good) + "---\n" + file("v1", good), nil},
 	} {
 		_, err := authconfig.Parse([]byte(tt.content), []string{"https://cluster.example"})

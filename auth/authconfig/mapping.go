@@ -107,7 +107,7 @@ func (m Mapping) username(ctx context.Context, claims map[string]any, value *laz
 		return name, nil
 	}
 	claim := m.mappings.Username.Claim
-	name, ok := claims[claim].(string)
+	name, ok := stringClaim(claims, claim)
 	if !ok {
 		return "", refuse(auth.BadUsernameClaim, "the claim `%s` is missing or not a string", claim)
 	}
@@ -120,6 +120,17 @@ func (m Mapping) username(ctx context.Context, claims map[string]any, value *laz
 		}
 	}
 	return prefix(m.mappings.Username.Prefix) + name, nil
+}
+
+// stringClaim returns a claim that must be a string. As for kube-apiserver, null
+// is the empty one; a claim that is not there is none.
+func stringClaim(claims map[string]any, name string) (value string, ok bool) {
+	claim, present := claims[name]
+	if present && claim == nil {
+		return "", true
+	}
+	value, ok = claim.(string)
+	return value, ok
 }
 
 func prefix(p *string) string {
@@ -202,7 +213,7 @@ func stringOrList(value any) (list []string, ok bool) {
 func (m Mapping) uid(ctx context.Context, claims map[string]any, value *lazy.MapValue) (string, error) {
 	switch {
 	case m.mappings.UID.Claim != "":
-		uid, ok := claims[m.mappings.UID.Claim].(string)
+		uid, ok := stringClaim(claims, m.mappings.UID.Claim)
 		if !ok {
 			return "", refuse(auth.BadMapping, "the claim `%s` of the uid is missing or not a string", m.mappings.UID.Claim)
 		}
@@ -252,7 +263,7 @@ func (m Mapping) extra(ctx context.Context, claims map[string]any, value *lazy.M
 // checkRequired judges rules[i], which names a claim.
 func (m Mapping) checkRequired(i int, claims map[string]any) error {
 	rule := m.rules[i]
-	if got, ok := claims[rule.Claim].(string); !ok || got != rule.RequiredValue {
+	if got, ok := stringClaim(claims, rule.Claim); !ok || got != rule.RequiredValue {
 		return refuse(auth.RequiredClaim, "%s: the claim `%s` must be the string %q", claimRule(i), rule.Claim, rule.RequiredValue)
 	}
 	return nil

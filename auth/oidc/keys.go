@@ -31,6 +31,7 @@ type keyRing struct {
 	maxAge  time.Duration
 	now     func() time.Time
 	onFetch func(ok bool)
+	onKeys  func() // there are other keys than before
 	log     *slog.Logger
 
 	current atomic.Pointer[keySnapshot]
@@ -171,8 +172,12 @@ func (k *keyRing) fly(ctx context.Context, f *flight, rediscover bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*fetchTimeout)
 	defer cancel()
 	keys, err := k.fetchSafely(ctx, rediscover)
+	others := false
 	if keys != nil {
-		k.current.Store(k.current.Load().next(keys, k.now()))
+		before := k.current.Load()
+		present := before.next(keys, k.now())
+		k.current.Store(present)
+		others = before == nil || before.generation != present.generation
 	}
 	if len(keys) > 0 {
 		k.first.Do(func() { close(k.ready) })
@@ -181,6 +186,9 @@ func (k *keyRing) fly(ctx context.Context, f *flight, rediscover bool) {
 	f.err, k.lastErr, k.flight = err, err, nil
 	k.mu.Unlock()
 	k.onFetch(err == nil)
+	if others {
+		k.onKeys()
+	}
 	close(f.done)
 }
 

@@ -36,6 +36,29 @@ func TestReplacedKeyWorksAtOnce(t *testing.T) {
 	}
 }
 
+// Promise: that the keys are others is heard when they are, and at no fetch that
+// a forged token causes.
+func TestOtherKeysAreHeard(t *testing.T) {
+	others := make(chan struct{}, 100)
+	w := newWorld(t, func(c *oidc.Config, _ *authtest.Issuer) { c.OnKeys = func() { others <- struct{}{} } })
+	w.nextFetch()
+	<-others // the first
+	for range 3 {
+		w.refetch()
+		w.nextFetch()
+	}
+	if len(others) != 0 {
+		t.Errorf("heard %d times of the same keys", len(others))
+	}
+	w.real.Publish(newKey(t, "key-2"))
+	w.refetch()
+	select {
+	case <-others:
+	case <-time.After(10 * time.Second):
+		t.Error("another key was not heard of")
+	}
+}
+
 // Promise: an issuer that serves its keys as one media type alone, as
 // kube-apiserver does for ServiceAccount tokens, is understood.
 func TestOneMediaType(t *testing.T) {

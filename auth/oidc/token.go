@@ -22,7 +22,6 @@ type Claims map[string]any
 // trusted before its signature is.
 type unverified struct {
 	raw    string
-	header string // of raw, encoded
 	claims Claims
 	issuer string
 	alg    string
@@ -54,7 +53,7 @@ func parse(token string) (*unverified, error) {
 	if !ok {
 		return nil, errNotJWT
 	}
-	t := &unverified{raw: token, header: headerPart, claims: claims, issuer: issuer}
+	t := &unverified{raw: token, claims: claims, issuer: issuer}
 	if err := foldedNames(claims, registeredClaims); err != nil {
 		t.fault = errors.Join(t.fault, fmt.Errorf("payload: %w", err))
 	}
@@ -92,6 +91,17 @@ func UnverifiedIssuer(token string) string {
 		return ""
 	}
 	return t.issuer
+}
+
+// UnverifiedSubject returns the `sub` of a token, or "" if it has none. It says
+// nothing of who made the token.
+func UnverifiedSubject(token string) string {
+	t, err := parse(token)
+	if err != nil {
+		return ""
+	}
+	subject, _ := t.claims["sub"].(string)
+	return subject
 }
 
 // registeredClaims are the claims that decide something here. A claim whose
@@ -163,6 +173,9 @@ func decodeObject(part string) (map[string]any, error) {
 	}
 	var object map[string]any
 	if err := josejson.Unmarshal(raw, &object); err != nil {
+		if fault, ok := errors.AsType[*josejson.UnmarshalTypeError](err); ok && strings.HasPrefix(fault.Value, "number") {
+			return nil, errors.New("a number is too large to be read")
+		}
 		// The decoder's own words may quote the token.
 		return nil, errors.New("not a JSON object with unique names")
 	}
@@ -194,7 +207,7 @@ func (c Claims) audience() ([]string, error) {
 		list := make([]string, 0, len(aud))
 		for _, member := range aud {
 			text, ok := member.(string)
-			if !ok {
+			if !ok && member != nil { // null is nobody: kube-apiserver passes over it
 				return nil, errors.New("`aud` holds something else than strings")
 			}
 			list = append(list, text)

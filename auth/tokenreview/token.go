@@ -18,6 +18,7 @@ import (
 type claims struct {
 	issuer  string
 	subject string
+	id      string    // `jti`; empty if it has none
 	expires time.Time // zero if the token has no end, as those of Secrets have not
 	issued  time.Time // zero if it does not say so
 }
@@ -62,7 +63,8 @@ func (a *Authenticator) read(token string) (claims, error) {
 	if err := errors.Join(err, iatErr); err != nil {
 		return claims{}, refuse(auth.MalformedToken, err.Error())
 	}
-	c := claims{issuer: issuer, subject: subject, expires: expires, issued: issued}
+	id, _ := payload["jti"].(string)
+	c := claims{issuer: issuer, subject: subject, id: id, expires: expires, issued: issued}
 	if c.expired(a.cfg.Now()) {
 		// Not auth.Expired: the signature has not been verified.
 		return claims{}, refuse(auth.UnknownToken, "the token says itself that it has expired, and was not reviewed")

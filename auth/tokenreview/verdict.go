@@ -43,7 +43,17 @@ func (a *Authenticator) judge(s Status, c claims) (*auth.Identity, *auth.Refusal
 		return nil, refusal
 	}
 	return &auth.Identity{User: s.User, Kind: auth.KindServiceAccount, Issuer: c.issuer, Expires: c.expires,
-		Credential: auth.Credential{IDs: s.User.Extra[auth.CredentialIDKey], Subject: c.subject, Issued: c.issued}}, nil
+		Credential: auth.Credential{IDs: credentialIDs(s.User.Extra, c), Subject: c.subject, Issued: c.issued}}, nil
+}
+
+// credentialIDs returns by what the token can be revoked. API servers before
+// Kubernetes 1.30 do not name its id.
+func credentialIDs(extra map[string][]string, c claims) []string {
+	ids := slices.Clone(extra[auth.CredentialIDKey])
+	if id := "JTI=" + c.id; c.id != "" && !slices.Contains(ids, id) {
+		ids = append(ids, id)
+	}
+	return ids
 }
 
 // checkAudiences refuses a token that is not for one of the audiences asked

@@ -307,10 +307,10 @@ func (p *parts) newIssuer(described authconfig.Issuer, roots *x509.CertPool, alg
 		Roots:             roots,
 		RefreshInterval:   p.settings.JWKSRefreshInterval,
 		MaxKeyAge:         p.settings.JWKSMaxAge,
-		OnFetch: func(ok bool) {
-			p.fetches.WithLabelValues(issuerHash(described.URL), resultLabel(ok)).Inc()
-			p.recheckStreams() // a key may have been withdrawn
-		},
+		OnFetch:           func(ok bool) { p.fetches.WithLabelValues(issuerHash(described.URL), resultLabel(ok)).Inc() },
+		// A key may have been withdrawn. Fetches alone are no reason: a stranger's
+		// forged token causes one.
+		OnKeys: p.recheckStreams,
 		OnLookup: func(hit bool) {
 			if hit {
 				hits.Inc()

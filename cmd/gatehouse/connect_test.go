@@ -75,11 +75,14 @@ func (v reviewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Who may what, told by the body of a SelfSubjectAccessReview.
 func constrainedOnly(body string) bool {
-	return strings.Contains(body, `"verb":"impersonate`) && strings.Contains(body, `:user-info`)
+	return strings.Contains(body, `"verb":"impersonate:`) || strings.Contains(body, `"verb":"impersonate-on:`) || reviewsOnly(body)
 }
-func legacyOnly(body string) bool { return strings.Contains(body, `"verb":"impersonate"`) }
-func everything(string) bool      { return true }
-func nothing(string) bool         { return false }
+func legacyOnly(body string) bool {
+	return strings.Contains(body, `"verb":"impersonate"`) || reviewsOnly(body)
+}
+func reviewsOnly(body string) bool { return strings.Contains(body, `"subjectaccessreviews"`) }
+func everything(string) bool       { return true }
+func nothing(string) bool          { return false }
 
 // review starts v, and makes it the API server of w.
 func (w *world) review(t *testing.T, v reviewer) string {

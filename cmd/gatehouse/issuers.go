@@ -23,6 +23,7 @@ type issuers struct {
 	changed func()    // called when another set is in use
 	tokens  auth.Live // of the set in use
 	current atomic.Pointer[issuerSet]
+	next    atomic.Pointer[issuerSet] // which waits to take its place; nil if none does
 
 	mu          sync.Mutex
 	running     context.Context    // nil until start
@@ -85,10 +86,15 @@ func (s *issuers) router() *oidc.Issuers {
 	return nil
 }
 
-// knows reports whether tokens that name an issuer belong to the set in use.
+// knows reports whether tokens that name an issuer belong to the set in use, or to
+// the one that will take its place: they are nobody else's to judge meanwhile.
 func (s *issuers) knows(issuer string) bool {
-	set := s.current.Load()
-	return set != nil && set.router.Knows(issuer)
+	for _, set := range []*issuerSet{s.current.Load(), s.next.Load()} {
+		if set != nil && set.router.Knows(issuer) {
+			return true
+		}
+	}
+	return false
 }
 
 // cached returns how many verified tokens the set in use knows.
@@ -134,6 +140,7 @@ func (s *issuers) replace(next *issuerSet) {
 		s.use(next)
 		return
 	}
+	s.next.Store(next)
 	if interim, err := s.current.Load().remaining(next); err == nil {
 		s.use(interim)
 	}
@@ -160,6 +167,7 @@ func (s *issuers) await(ctx context.Context, stop context.CancelFunc, next *issu
 	s.stop()
 	s.stop, s.stopPending = stop, nil
 	s.use(next)
+	s.next.Store(nil)
 	s.log.Info("the changed issuers are in effect", "issuers", len(next.list))
 }
 

@@ -36,6 +36,9 @@ func TestSupersededConfiguration(t *testing.T) {
 	s.start(t.Context())
 	earlier, later := set(second), set(third)
 	s.replace(earlier)
+	if !s.knows(second.URL) {
+		t.Error("the tokens of an issuer that waits for its keys are for anybody to judge")
+	}
 	s.replace(later)
 	second.SetDown(false)
 	third.SetDown(false)

@@ -93,6 +93,8 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 		"resolver":    {"distributed", "entra"},
 		"rule":        upstream.RuleNames(),
 		"issuer_hash": {issuerHash(issuer.URL)},
+		"mode":        {"", "serviceaccount", "user-info", "legacy"},
+		"decision":    {"allowed", "denied", "failed"},
 		"le":          {"+Inf"},
 		"code":        {"other"},
 	}

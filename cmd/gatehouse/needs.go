@@ -11,10 +11,11 @@ func (p *parts) needs() upstream.Needs {
 	s := p.settings
 	issuers, anonymous := p.issuers.present()
 	needs := upstream.Needs{
+		Impersonation: s.Impersonation,
 		// A ServiceAccount's own token goes on to the API server: its caller is not
 		// named by impersonation.
 		TokenReviews: s.TokenReview,
-		Users:        len(issuers) > 0 || anonymous || s.TokenAuthFile != "" || s.ClientCAFile != "",
+		Users:        s.Impersonation || p.namesPeople(),
 		// What a row or a certificate holds can change while we run.
 		Groups: anonymous || s.TokenAuthFile != "" || s.ClientCAFile != "",
 		UIDs:   s.TokenAuthFile != "" || s.ClientCAFile != "",
@@ -28,4 +29,11 @@ func (p *parts) needs() upstream.Needs {
 		needs.ExtraKeys = append(needs.ExtraKeys, issuer.ExtraKeys()...)
 	}
 	return needs
+}
+
+// namesPeople reports whether some credential makes its caller be named by
+// impersonation, which a ServiceAccount's token does not.
+func (p *parts) namesPeople() bool {
+	issuers, anonymous := p.issuers.present()
+	return len(issuers) > 0 || anonymous || p.settings.TokenAuthFile != "" || p.settings.ClientCAFile != ""
 }

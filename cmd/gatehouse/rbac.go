@@ -130,7 +130,7 @@ func (o rbacOptions) command() string {
 // heading is the comment at the top.
 func (o rbacOptions) heading(p *parts) string {
 	heading := "gatehouse's own account and rights, as `" + o.command() + "` prints them for the settings\n"
-	for _, name := range p.settings.credentials() {
+	for _, name := range p.settings.deciding() {
 		heading += "  " + envPrefix + name + "\n"
 	}
 	switch {
@@ -159,21 +159,22 @@ constrained rights the API server falls back to these silently.`
 For Kubernetes 1.36 and later: constrained impersonation. With it alone, the account
 can read and change nothing itself; it can only say for whom a request is. The API
 server refuses it the group system:masters and nodes; gatehouse refuses every other
-reserved name itself. Whoever steals the account's token can still name any other
-user and group, administrators among them: guard the namespace as you guard those.`
+reserved name itself, unless the cluster's rules let the caller act so (--as).
+Whoever steals the account's token can still name any other user and group,
+administrators among them: guard the namespace as you guard those.`
 	aboutReadOnly = `
 
 Reading alone passes, whatever people's roles are.`
 )
 
-// credentials are the variables that are set of those that say who may sign in.
-func (s settings) credentials() []string {
+// deciding are the variables that are set, or on, of those on which rights depend.
+func (s settings) deciding() []string {
 	var set []string
 	for _, v := range []struct {
 		name string
 		set  bool
 	}{
-		{"OIDC_ISSUER_URL", s.OIDC.configured()}, {"AUTHENTICATION_CONFIG", s.AuthenticationConfig != ""},
+		{"IMPERSONATION", s.Impersonation}, {"OIDC_ISSUER_URL", s.OIDC.configured()}, {"AUTHENTICATION_CONFIG", s.AuthenticationConfig != ""},
 		{"TOKEN_AUTH_FILE", s.TokenAuthFile != ""}, {"CLIENT_CA_FILE", s.ClientCAFile != ""}, {"TOKEN_REVIEW", s.TokenReview},
 	} {
 		if v.set {

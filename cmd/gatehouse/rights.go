@@ -73,7 +73,7 @@ func (h *health) lookAtRights(ctx context.Context) time.Duration {
 	}
 	if err == nil {
 		next.verdict, next.at = &rights, time.Now()
-		next.served = needs.Users && rights.CanName || needs.TokenReviews && !rights.Lacks(upstream.TokenReviews)
+		next.served = h.parts.namesPeople() && rights.CanName || needs.TokenReviews && !rights.Lacks(upstream.TokenReviews)
 	}
 	h.noteRights(h.rights.current.Swap(&next), &next)
 	if err != nil || len(rights.Missing) > 0 {
@@ -126,9 +126,9 @@ func (o *ownRights) check() serve.Check {
 	case state == nil:
 		check.Err = errors.New("not asked yet")
 	case state.verdict == nil:
-		// Whoever may not ask, or gets no answer in time, may well have the rights.
-		check.Err = fmt.Errorf("cannot be told: %w", state.err)
-		check.Degraded = answered(state.err) || errors.Is(state.err, context.DeadlineExceeded)
+		// Whoever may not ask, or gets no answer, may well have the rights. An API
+		// server that cannot be reached has a line of its own.
+		check.Err, check.Degraded = fmt.Errorf("cannot be told: %w", state.err), true
 	default:
 		check.Err, check.Degraded = state.verdict.Err(), state.served
 	}

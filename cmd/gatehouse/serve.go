@@ -70,7 +70,9 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 		Target:         p.upstream.Target,
 		Authenticator:  p.authenticator(),
 		Names:          p.names,
+		Permits:        p.permits(),
 		OnRefusedToken: p.forget,
+		Denied:         p.revoked.Check,
 		Metrics:        p.metrics,
 		Log:            log,
 	})
@@ -92,7 +94,9 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	defer end()
 	recheck := handler.Recheck
 	p.recheck.Store(&recheck)
-	go handler.Run(background)
+	if p.settings.EndStreams {
+		go handler.Run(background)
+	}
 	p.issuers.start(background)
 	go p.watcher.Run(background)
 	go h.watchUpstream(background)

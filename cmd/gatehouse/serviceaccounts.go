@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/kube-gatehouse/gatehouse/auth/oidc"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenreview"
 	"github.com/kube-gatehouse/gatehouse/proxy/serve"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
@@ -51,12 +53,21 @@ type selfAt struct {
 }
 
 // name returns the name at target, or "" if it is not known. While a new
-// credential of ours has not been asked about, the name is that of the last.
+// credential of ours has not been asked about, the name is that of the last, if
+// both say that they are of one account.
 func (s *selfName) name(target *upstream.Target) string {
-	if at := s.known.Load(); at != nil && at.target == target {
-		return at.name
+	at := s.known.Load()
+	if at == nil || at.target != target {
+		return ""
 	}
-	return ""
+	if now := target.Authorization(); now != at.authorization && subjectOf(now) != subjectOf(at.authorization) {
+		return ""
+	}
+	return at.name
+}
+
+func subjectOf(authorization string) string {
+	return oidc.UnverifiedSubject(strings.TrimPrefix(authorization, "Bearer "))
 }
 
 // learn asks target for the name, if it or our credential is another than before.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -21,6 +22,7 @@ type reviews struct {
 	mu       sync.Mutex
 	accounts map[string]account // by token
 	asked    []string           // tokens, in their order
+	broken   bool               // every TokenReview fails
 }
 
 type account struct {
@@ -44,6 +46,18 @@ func (v *reviews) give(token, name string, audiences ...string) {
 	v.accounts[token] = account{name, audiences}
 }
 
+func (v *reviews) setBroken(broken bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.broken = broken
+}
+
+func (v *reviews) isBroken() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.broken
+}
+
 // count returns how often the API server was asked about token.
 func (v *reviews) count(token string) int {
 	v.mu.Lock()
@@ -62,16 +76,25 @@ func (v *reviews) answer(w http.ResponseWriter, r *http.Request) {
 		Spec struct {
 			Token     string
 			Audiences []string
+			User      string
+			Resource  struct{ Verb, Name string } `json:"resourceAttributes"`
 		}
 	}
 	if err := json.NewDecoder(r.Body).Decode(&object); err != nil || r.Header.Get("Authorization") != "Bearer "+ownToken {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
+	if v.isBroken() && r.URL.Path == reviewObject+"tokenreviews" {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
 	w.WriteHeader(http.StatusCreated)
 	switch r.URL.Path {
 	case reviewObject + "selfsubjectreviews":
 		_, _ = fmt.Fprintf(w, `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview","status":{"userInfo":{"username":%q}}}`, ownName)
+	case "/apis/authorization.k8s.io/v1/subjectaccessreviews":
+		allowed := object.Spec.User == "ana" && object.Spec.Resource.Verb == "impersonate" && object.Spec.Resource.Name == "ben"
+		_, _ = fmt.Fprintf(w, `{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","status":{"allowed":%t}}`, allowed)
 	case reviewObject + "tokenreviews":
 		_, _ = fmt.Fprintf(w, `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":%s}`, v.review(object.Spec.Token, object.Spec.Audiences))
 	}
@@ -192,6 +215,37 @@ func testAPIAudiences(t *testing.T, _ *world, _ *authtest.Issuer) {
 	}
 }
 
+// With IMPERSONATION, as by default, ana may act as ben because the cluster says
+// so, and as nobody else; without it she may act as nobody.
+func testImpersonation(t *testing.T, _ *world, _ *authtest.Issuer) {
+	w := newWorld(t)
+	as := func(p *process, name string) (int, string) {
+		r := p.request(t, anaToken, "/api/v1/pods")
+		r.Header.Set("Impersonate-User", name)
+		resp, err := p.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	p := w.start(t, nil)
+	if code, body := as(p, "ben"); code != http.StatusOK || !strings.Contains(body, `"Impersonate-User":["ben"]`) {
+		t.Errorf("as ben: %d %s", code, body)
+	}
+	if code, body := as(p, "cy"); code != http.StatusForbidden || !strings.Contains(body, "You may not act as this user") {
+		t.Errorf("as cy: %d %s", code, body)
+	}
+	p = w.start(t, map[string]string{"IMPERSONATION": "false"})
+	if code, body := as(p, "ben"); code != http.StatusForbidden || !strings.Contains(body, "is not offered here") {
+		t.Errorf("with false: %d %s", code, body)
+	}
+}
+
 // REVOCATION_FILE denies who stands in it, and what is added while gatehouse
 // runs: a watch under way ends.
 func testRevocationFile(t *testing.T, _ *world, _ *authtest.Issuer) {
@@ -230,6 +284,33 @@ func testRevocationFile(t *testing.T, _ *world, _ *authtest.Issuer) {
 	w.write(t, "revoked.yaml", "revoked:\n- usr: ana\n")
 	p.log.awaitMessage(t, "changed files are bad, the last good content stays in effect")
 	p.expectRefusal(t, anaToken, http.StatusUnauthorized, "has been revoked")
+}
+
+// With END_STREAMS=false a watch goes on when its row is taken away, while new
+// requests are refused. That it ends by default is shown by
+// TestStreamsEndWithTheirFile.
+func testEndStreams(t *testing.T, _ *world, _ *authtest.Issuer) {
+	w := newWorld(t)
+	p := w.start(t, map[string]string{"END_STREAMS": "false"})
+	resp, err := p.client.Do(p.request(t, anaToken, "/api/v1/pods?watch=true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	<-w.upstream.arrived
+	w.write(t, "tokens.csv", "another-static-token,gus,1\n")
+	p.awaitReload(t, "token_auth_file")
+	p.expectRefusal(t, anaToken, http.StatusUnauthorized, "not accepted")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.ReadAll(resp.Body)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		t.Errorf("the watch ended: %v", err)
+	case <-time.After(3 * time.Second): // streams are looked through once a second
+	}
 }
 
 // Promise: a watch ends when its ServiceAccount token is taken back, and when

@@ -52,6 +52,8 @@ type settings struct {
 	TokenReview          bool     `env:"TOKEN_REVIEW" envDefault:"false" doc:"Whether tokens of the cluster's own ServiceAccounts are accepted, by TokenReview. The API server then gets the caller's own token, and no impersonation."`
 	APIAudiences         []string `env:"API_AUDIENCES" doc:"Audiences of the API server, separated by commas, of which a ServiceAccount token must be for one, as kube-apiserver's --api-audiences. Default: whichever the API server has."`
 	RevocationFile       string   `env:"REVOCATION_FILE" doc:"YAML file of revoked credentials and users: token ids, certificates, people, each from when. Their streams end. Reloaded when it changes."`
+	Impersonation        bool     `env:"IMPERSONATION" envDefault:"true" doc:"Whether callers may act as other users, as with kubectl --as, where the cluster's rules allow them to impersonate."`
+	EndStreams           bool     `env:"END_STREAMS" envDefault:"true" doc:"Whether watches, logs, exec and port-forward end when their credential does: at its expiry, and when it is revoked or taken out of a file."`
 	AllowedReservedNames []string `env:"ALLOWED_RESERVED_NAMES" doc:"User names and groups beginning with system: or kubeadm: that a credential may carry, in full, separated by commas."`
 
 	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" envDefault:"5s" doc:"How long to go on as before after SIGTERM, not ready, so that load balancers stop sending."`

@@ -34,6 +34,8 @@ func settingTests() map[string]settingTest {
 		"TOKEN_REVIEW":           testTokenReview,
 		"API_AUDIENCES":          testAPIAudiences,
 		"REVOCATION_FILE":        testRevocationFile,
+		"IMPERSONATION":          testImpersonation,
+		"END_STREAMS":            testEndStreams,
 		"SHUTDOWN_DELAY":         testShutdownDelay,
 		"SHUTDOWN_TIMEOUT":       testShutdownTimeout,
 		"LOG_LEVEL":              testLogLevel,

@@ -228,10 +228,10 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/readyz":
 		w.WriteHeader(int(a.readyCode.Load()))
-	case strings.HasPrefix(r.URL.Path, "/apis/authentication.k8s.io/"):
-		a.reviews.answer(w, r)
 	case r.URL.Path == accessReviews && r.Header.Get("Impersonate-User") == "":
 		a.rights.answer(w, r)
+	case strings.HasPrefix(r.URL.Path, "/apis/authentication.k8s.io/"), strings.HasPrefix(r.URL.Path, "/apis/authorization.k8s.io/"):
+		a.reviews.answer(w, r)
 	case r.URL.Path == "/slow":
 		a.arrived <- struct{}{}
 		select {

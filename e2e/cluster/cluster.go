@@ -27,6 +27,9 @@ type Config struct {
 	Dir string
 	// APIServerArgs are added to kube-apiserver's flags. Default: none.
 	APIServerArgs []string
+	// ClientCAs, as PEM, are trusted for client certificates besides the
+	// cluster's own authority. Default: none.
+	ClientCAs []byte
 	// PublicIssuer makes the cluster's URL the issuer of its ServiceAccount
 	// tokens, and lets everybody read with which keys they are signed. Default:
 	// the issuer is one that every cluster could have, and its keys are hidden.
@@ -64,7 +67,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if cfg.StartTimeout == 0 {
 		cfg.StartTimeout = 2 * time.Minute
 	}
-	files, err := newFiles(cfg.Dir)
+	files, err := newFiles(cfg.Dir, cfg.ClientCAs)
 	if err != nil {
 		return nil, fmt.Errorf("start cluster: %w", err)
 	}
@@ -206,6 +209,9 @@ func (c *Cluster) URL() string { return c.url }
 
 // CAFile holds the authority that signed the API server's certificate.
 func (c *Cluster) CAFile() string { return c.files.servingCA }
+
+// ClientCAFile is what the API server's --client-ca-file names.
+func (c *Cluster) ClientCAFile() string { return c.files.clientCA }
 
 // Dir is the directory of keys, data and logs.
 func (c *Cluster) Dir() string { return c.cfg.Dir }

@@ -36,7 +36,7 @@ type files struct {
 }
 
 // newFiles makes every certificate and key below dir.
-func newFiles(dir string) (*files, error) {
+func newFiles(dir string, clientCAs []byte) (*files, error) {
 	f := &files{
 		dir:               dir,
 		auditPolicy:       filepath.Join(dir, "audit-policy.yaml"),
@@ -45,6 +45,9 @@ func newFiles(dir string) (*files, error) {
 		controllersConfig: filepath.Join(dir, "controller-manager.kubeconfig"),
 	}
 	if err := f.makePairs(filepath.Join(dir, "pki")); err != nil {
+		return nil, err
+	}
+	if err := f.trust(clientCAs); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(f.auditPolicy, []byte(auditPolicy), 0o600); err != nil {
@@ -85,6 +88,15 @@ func (f *files) makePairs(dir string) error {
 	}
 	f.serviceAccountKey, err = pki.Key(dir, "service-account.key")
 	return err
+}
+
+// trust adds authorities to the file of those for client certificates.
+func (f *files) trust(clientCAs []byte) error {
+	own, err := os.ReadFile(f.clientCA)
+	if err != nil {
+		return fmt.Errorf("read the client CA: %w", err)
+	}
+	return pki.WriteFile(f.clientCA, append(own, clientCAs...))
 }
 
 // writeKubeconfigs writes those of the admin and of the controller manager.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
 )
 
@@ -120,22 +122,46 @@ func watchEvent(ctx context.Context, t *set) (string, error) {
 // auditTrail looks for alice's first change in the audit log of the API server:
 // it must name her and her groups, and gatehouse as the one who acted for her.
 func auditTrail(_ context.Context, t *set) (string, error) {
-	events, err := t.Cluster.AuditEvents()
+	e, err := createdConfigMap(t, "tour", "alice@example.com")
 	if err != nil {
 		return "", err
 	}
+	return fmt.Sprintf("create configmaps/tour by %s %v, through %s", e.ImpersonatedUser.Username,
+		e.ImpersonatedUser.Groups, e.User.Username), nil
+}
+
+// sudoTrail looks for what bob did as devops-admin: the audit log must name both.
+func sudoTrail(_ context.Context, t *set) (string, error) {
+	e, err := createdConfigMap(t, "sudo", "devops-admin")
+	if err != nil {
+		return "", err
+	}
+	const key = "kube-gatehouse.github.io/original-user"
+	if original := e.ImpersonatedUser.Extra[key]; len(original) != 1 || original[0] != "bob@example.com" {
+		return "", fmt.Errorf("recorded with the extra %v", e.ImpersonatedUser.Extra)
+	}
+	return "create configmaps/sudo by devops-admin, " + key + " bob@example.com", nil
+}
+
+// createdConfigMap returns the event of a ConfigMap's creation, which must have
+// been made by gatehouse's account for this user.
+func createdConfigMap(t *set, name, user string) (*auditv1.Event, error) {
+	events, err := t.Cluster.AuditEvents()
+	if err != nil {
+		return nil, err
+	}
 	account := "system:serviceaccount:" + stage.AccountNamespace + ":" + stage.AccountName
 	for _, e := range events {
-		if e.Verb != "create" || e.ObjectRef == nil || e.ObjectRef.Resource != "configmaps" || e.ObjectRef.Name != "tour" {
+		if e.Verb != "create" || e.ObjectRef == nil || e.ObjectRef.Resource != "configmaps" || e.ObjectRef.Name != name ||
+			e.ResponseStatus == nil || e.ResponseStatus.Code != http.StatusCreated {
 			continue
 		}
-		if e.User.Username != account || e.ImpersonatedUser == nil || e.ImpersonatedUser.Username != "alice@example.com" {
-			return "", fmt.Errorf("the change is recorded as that of %s for %v", e.User.Username, e.ImpersonatedUser)
+		if e.User.Username != account || e.ImpersonatedUser == nil || e.ImpersonatedUser.Username != user {
+			return nil, fmt.Errorf("the change is recorded as that of %s for %v", e.User.Username, e.ImpersonatedUser)
 		}
-		return fmt.Sprintf("create configmaps/tour by %s %v, through %s", e.ImpersonatedUser.Username,
-			e.ImpersonatedUser.Groups, e.User.Username), nil
+		return &e, nil
 	}
-	return "", fmt.Errorf("no event of the change among %d", len(events))
+	return nil, fmt.Errorf("no event of the change among %d", len(events))
 }
 
 // requestLog shows gatehouse's line about bob's refused change, and makes sure

@@ -39,6 +39,13 @@ func tour() []section {
 			kube(bob, "delete deployment hello", refused(`User "bob@example.com" cannot delete resource "deployments"`)),
 			kube(alice, "get secrets -n kube-system", refused(`User "alice@example.com" cannot list resource "secrets"`)),
 		}},
+		{"The sudo pattern: viewers may look, and change things only if they say so", []row{
+			kube(bob, "create configmap sudo", refused(`User "bob@example.com" cannot create resource "configmaps"`)),
+			kube(bob, "auth can-i create configmaps --as=devops-admin", prints("yes")),
+			kube(bob, "create configmap sudo --as=devops-admin", prints("configmap/sudo created")),
+			{"operator", "the API server's audit log", sudoTrail},
+			kube(bob, "get pods --as=devops-admin --as-group=system:masters", refused("Nobody can act in the group system:masters")),
+		}},
 		{"A static token from a CSV file, for what has no issuer", []row{
 			kube(robot, "auth whoami", prints("ci-robot", "ci-1", "ci builders system:authenticated")),
 			kube(robot, "scale deployment hello --replicas=3", prints("deployment.apps/hello scaled")),
@@ -69,7 +76,7 @@ func tour() []section {
 			kube(forger, "get pods", refused("Your credential was not accepted")),
 			kube(stranger, "get pods", refused("Your credential was not accepted")),
 			{nobody, "curl " + podsPath, withoutCredential},
-			kube(alice, "get pods --as=admin", refused("Acting as another user (--as) is not offered here")),
+			kube(alice, "get pods --as=admin", refused("You may not act as this user")),
 		}},
 		{"Live, and seen from outside", []row{
 			{bob, "kubectl get configmaps --watch", watchEvent},

@@ -155,7 +155,7 @@ func (t *Target) Leaks(a *Answer, recs []Record) []string {
 		out = append(out, t.Secrets.Leaks("an answer", a.Text())...)
 	}
 	for _, r := range recs {
-		if id, bad := Impersonated(r.Fields); id == nil && !bad && len(r.Fields.All("Authorization")) > 0 {
+		if id, bad := Impersonated(r.Fields); id == nil && !bad && t.Up.caller(&r) == ownAccount {
 			out = append(out, fmt.Sprintf("O1: no identity on %s %q upstream: %s", r.Method, r.Target, ExecutedAsProxy))
 		}
 		for _, f := range append(slices.Clone(r.Fields), r.Trailers...) {

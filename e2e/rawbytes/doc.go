@@ -11,7 +11,9 @@
 // After each case the oracles of this package are asked:
 //
 //   - O1: a request that arrived carries exactly one Authorization, the proxy's
-//     own, and exactly the identity that the case expects;
+//     own, and exactly the identity that the case expects; or, of a
+//     ServiceAccount, exactly the caller's own token, no identity, and nothing of
+//     the proxy's credential, its client certificate neither;
 //   - O2: no header of the client's in an identity or address family arrived;
 //   - O3: after a refusal nothing arrived;
 //   - O4: no secret occurs in an answer, a log line or a metric.

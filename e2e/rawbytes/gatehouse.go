@@ -39,7 +39,7 @@ type Settings struct {
 	Dir      string // exists, empty, for the files
 	PKI      *PKI
 	Upstream string // host:port of the fake
-	Token    string // the proxy's own credential
+	Token    string // the proxy's own credential; empty: the client certificate of PKI
 	CSV      string
 	Env      []string // more variables, "NAME=value"
 }
@@ -118,11 +118,11 @@ clusters:
   cluster: {server: "https://%s", certificate-authority-data: %s}
 users:
 - name: proxy
-  user: {token: %q}
+  user: %s
 contexts:
 - name: fake
   context: {cluster: fake, user: proxy}
-`, s.Upstream, base64.StdEncoding.EncodeToString(s.PKI.CAPEM), s.Token)
+`, s.Upstream, base64.StdEncoding.EncodeToString(s.PKI.CAPEM), s.user())
 	file := func(name string) string { return filepath.Join(s.Dir, name) }
 	for name, content := range map[string]string{
 		"tls.crt": string(s.PKI.CertPEM), "tls.key": string(s.PKI.KeyPEM), "kubeconfig": kubeconfig, "tokens.csv": s.CSV,
@@ -137,7 +137,17 @@ contexts:
 		"GATEHOUSE_TLS_CERT_FILE=" + file("tls.crt"), "GATEHOUSE_TLS_KEY_FILE=" + file("tls.key"),
 		"GATEHOUSE_KUBECONFIG=" + file("kubeconfig"), "GATEHOUSE_TOKEN_AUTH_FILE=" + file("tokens.csv"),
 		"GATEHOUSE_LOG_LEVEL=debug", "GATEHOUSE_SHUTDOWN_DELAY=0s", "GATEHOUSE_SHUTDOWN_TIMEOUT=2s",
+		"GATEHOUSE_IMPERSONATION=false",
 	}, s.Env...), addr, ops, nil
+}
+
+// user is the proxy's own credential in a kubeconfig.
+func (s Settings) user() string {
+	if s.Token != "" {
+		return fmt.Sprintf("{token: %q}", s.Token)
+	}
+	encode := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf("{client-certificate-data: %s, client-key-data: %s}", encode(s.PKI.ClientPEM), encode(s.PKI.KeyPEM))
 }
 
 func freeAddr() (string, error) {

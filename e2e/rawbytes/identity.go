@@ -11,6 +11,8 @@ type Identity struct {
 	User, UID string
 	Groups    []string
 	Extra     map[string][]string
+	// Token is the caller's own, where that goes on instead of the rest.
+	Token string
 }
 
 // Equal compares byte for byte, order of groups included.

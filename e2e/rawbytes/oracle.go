@@ -71,17 +71,10 @@ func (u *Upstream) Arrived(r Record, want Identity, addr string) []string {
 	for _, f := range r.Faults {
 		out = append(out, "ambiguous request upstream: "+f)
 	}
-	if auth := r.Fields.All("Authorization"); len(auth) != 1 || auth[0] != "Bearer "+u.token {
-		out = append(out, fmt.Sprintf("O1: %d Authorization lines upstream, or not the proxy's own", len(auth)))
-	}
-	if n := len(r.Fields.All("Impersonate-User")); n != 1 {
-		out = append(out, fmt.Sprintf("O1: %d Impersonate-User lines upstream", n))
-	}
-	if n := len(r.Fields.All("Impersonate-Uid")); n > 1 || n == 1 && want.UID == "" {
-		out = append(out, fmt.Sprintf("O1: %d Impersonate-Uid lines upstream", n))
-	}
-	if id, _ := Impersonated(r.Fields); id == nil || !id.Equal(want) {
-		out = append(out, fmt.Sprintf("O1: identity upstream is %+.300v, want %+.300v", id, want))
+	if want.Token != "" {
+		out = append(out, passedFaults(r, want.Token)...)
+	} else {
+		out = append(out, u.impersonatedFaults(r, want)...)
 	}
 	if r.Authority != u.Addr {
 		out = append(out, fmt.Sprintf("host upstream is %q, want %q", r.Authority, u.Addr))
@@ -95,6 +88,45 @@ func (u *Upstream) Arrived(r Record, want Identity, addr string) []string {
 		}
 	}
 	return append(out, r.connectionFaults()...)
+}
+
+// impersonatedFaults is O1 where the proxy's own credential carries an identity.
+func (u *Upstream) impersonatedFaults(r Record, want Identity) []string {
+	var out []string
+	if auth := r.Fields.All("Authorization"); u.token != "" && (len(auth) != 1 || auth[0] != "Bearer "+u.token) || u.token == "" && len(auth) > 0 {
+		out = append(out, fmt.Sprintf("O1: %d Authorization lines upstream, or not the proxy's own", len(auth)))
+	}
+	if r.Certificate != (u.token == "") {
+		out = append(out, fmt.Sprintf("O1: client certificate upstream: %v", r.Certificate))
+	}
+	if n := len(r.Fields.All("Impersonate-User")); n != 1 {
+		out = append(out, fmt.Sprintf("O1: %d Impersonate-User lines upstream", n))
+	}
+	if n := len(r.Fields.All("Impersonate-Uid")); n > 1 || n == 1 && want.UID == "" {
+		out = append(out, fmt.Sprintf("O1: %d Impersonate-Uid lines upstream", n))
+	}
+	if id, _ := Impersonated(r.Fields); id == nil || !id.Equal(want) {
+		out = append(out, fmt.Sprintf("O1: identity upstream is %+.300v, want %+.300v", id, want))
+	}
+	return out
+}
+
+// passedFaults is O1 where the caller's own token goes on: exactly that token,
+// nothing of the proxy's credential, and no identity beside it.
+func passedFaults(r Record, token string) []string {
+	var out []string
+	if auth := r.Fields.All("Authorization"); len(auth) != 1 || auth[0] != "Bearer "+token {
+		out = append(out, fmt.Sprintf("O1: %d Authorization lines upstream, or not the caller's own token", len(auth)))
+	}
+	if r.Certificate {
+		out = append(out, "O1: the proxy's client certificate upstream, beside the caller's token")
+	}
+	for _, f := range r.Fields {
+		if strings.HasPrefix(strings.ToLower(f.Name), "impersonate") {
+			out = append(out, "O1: beside the caller's token upstream: "+f.Name)
+		}
+	}
+	return out
 }
 
 // uncut is the record without the fault that its body ended short.

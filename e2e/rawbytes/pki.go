@@ -20,6 +20,7 @@ type PKI struct {
 	Serving         tls.Certificate
 	CAPEM           []byte
 	CertPEM, KeyPEM []byte
+	ClientPEM       []byte // a client certificate, of the same key
 }
 
 // NewPKI makes fresh keys; nothing is written to disk.
@@ -51,7 +52,17 @@ func NewPKI() (*PKI, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serving certificate: %w", err)
 	}
-	return encodePKI(caDER, der, key)
+	p, err := encodePKI(caDER, der, key)
+	if err != nil {
+		return nil, err
+	}
+	client := *leaf
+	client.Subject, client.ExtKeyUsage = pkix.Name{CommonName: ownAccount}, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	if der, err = x509.CreateCertificate(rand.Reader, &client, ca, key.Public(), caKey); err != nil {
+		return nil, fmt.Errorf("client certificate: %w", err)
+	}
+	p.ClientPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return p, nil
 }
 
 func encodePKI(caDER, der []byte, key *ecdsa.PrivateKey) (*PKI, error) {

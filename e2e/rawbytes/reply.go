@@ -18,17 +18,21 @@ type reply struct {
 	raw          string
 	held, tunnel bool
 	stalled      bool
+	length       int // of a held body, announced; 0 announces none
 }
 
 // replyTo decides as kube-apiserver does: credential, impersonation, and then
 // what the `fake=` parameter of the query asks for.
 func (u *Upstream) replyTo(r *Record) reply {
-	auth := r.Fields.All("Authorization")
-	if len(auth) != 1 || auth[0] != "Bearer "+u.token {
+	caller := u.caller(r)
+	if caller == "" {
 		return statusReply(401, "Unauthorized")
 	}
 	if r.probe {
-		if r.Method == "POST" {
+		switch path, _, _ := strings.Cut(r.Target, "?"); {
+		case path == reviewPath || path == selfPath:
+			return u.reviewReply(path, r.Body)
+		case r.Method == "POST":
 			return reply{status: 201, fields: jsonType, body: `{"kind":"SelfSubjectAccessReview","apiVersion":"authorization.k8s.io/v1","status":{"allowed":true}}`}
 		}
 		return reply{status: 200, body: "ok"}
@@ -37,8 +41,11 @@ func (u *Upstream) replyTo(r *Record) reply {
 	if bad {
 		return statusReply(400, "BadRequest")
 	}
-	if id == nil {
+	switch {
+	case id == nil && caller == ownAccount:
 		return reply{status: 200, body: ExecutedAsProxy}
+	case id != nil && caller != ownAccount:
+		return statusReply(403, "Forbidden") // an account may act as nobody
 	}
 	if proto := r.Fields.Get("Upgrade"); proto != "" {
 		return upgradeReply(r, proto)
@@ -71,6 +78,8 @@ func plainReply(r *Record) reply {
 		return reply{status: 302, fields: Fields{{"Location", "https://elsewhere.invalid/"}}}
 	case "watch":
 		return reply{status: 200, fields: jsonType, body: `{"type":"ADDED"}` + "\n", held: true}
+	case "sized":
+		return reply{status: 200, fields: jsonType, body: `{"items":[` + strings.Repeat("0,", 6000), held: true, length: 100_000} // more than buffers hold
 	case "stall":
 		ok.stalled = true
 	case "101":

@@ -141,7 +141,7 @@ func (s *suite) process(name string, up *Upstream, csv string, env ...string) (*
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return Start(Settings{Binary: bin, Dir: dir, PKI: s.pki, Upstream: up.Addr, Token: proxyToken, CSV: csv, Env: env})
+	return Start(Settings{Binary: bin, Dir: dir, PKI: s.pki, Upstream: up.Addr, Token: up.token, CSV: csv, Env: env})
 }
 
 // close stops everything and asks the oracles about the whole logs.

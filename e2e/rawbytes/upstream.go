@@ -27,6 +27,7 @@ type Record struct {
 	Raw                       []byte   // HTTP/1.1: start line and header, exact
 	Faults                    []string // liberties taken with the grammar
 	Tunnel                    []byte   // what came through after a 101
+	Certificate               bool     // the connection has a client certificate
 	probe                     bool
 }
 
@@ -34,12 +35,15 @@ type Record struct {
 // (see reply), and keeps every request. It is safe for concurrent use.
 type Upstream struct {
 	Addr  string
-	token string
+	token string // empty if the proxy has a client certificate instead
 	ln    net.Listener
 	more  chan struct{}
 	done  chan struct{}
 
 	mu      sync.Mutex
+	review  func(token string) string // user name of a ServiceAccount's token; nil: of none
+	gone    map[string]bool           // tokens that a review accepts, and a request no more
+	shown   []string                  // tokens in reviews
 	records []*Record
 	conns   map[net.Conn]struct{}
 	closed  bool
@@ -48,13 +52,13 @@ type Upstream struct {
 
 // StartUpstream listens on loopback. With h2 it offers HTTP/2 and HTTP/1.1 by
 // ALPN, as a real API server does; without it HTTP/1.1 alone. token is the
-// proxy's own credential, the only one that is accepted.
+// proxy's own credential; without it that is a client certificate, whichever.
 func StartUpstream(p *PKI, h2 bool, token string) (*Upstream, error) {
 	protos := []string{"http/1.1"}
 	if h2 {
 		protos = []string{"h2", "http/1.1"}
 	}
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{p.Serving}, NextProtos: protos})
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{p.Serving}, NextProtos: protos, ClientAuth: tls.RequestClientCert})
 	if err != nil {
 		return nil, fmt.Errorf("fake upstream: %w", err)
 	}
@@ -172,9 +176,9 @@ func (u *Upstream) hold() {
 func (u *Upstream) keep(r *Record) {
 	id, bad := Impersonated(r.Fields)
 	path, _, _ := strings.Cut(r.Target, "?")
-	own := path == "/readyz" || path == "/livez" || path == "/version" ||
+	own := path == "/readyz" || path == "/livez" || path == "/version" || path == reviewPath || path == selfPath ||
 		strings.HasPrefix(path, "/apis/authorization.k8s.io/v1/selfsubject")
-	r.probe = own && id == nil && !bad && !strings.Contains(r.Target, "case=")
+	r.probe = own && id == nil && !bad && !strings.Contains(r.Target, "case=") && u.caller(r) == ownAccount
 	u.mu.Lock()
 	u.records = append(u.records, r)
 	u.mu.Unlock()

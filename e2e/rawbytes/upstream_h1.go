@@ -21,7 +21,7 @@ func (u *Upstream) serveH1(c net.Conn) {
 			return
 		}
 		h, err := ReadHead(br)
-		r := &Record{Proto: "HTTP/1.1", Fields: h.Fields, Raw: bytes.Clone(h.Raw)}
+		r := &Record{Proto: "HTTP/1.1", Fields: h.Fields, Raw: bytes.Clone(h.Raw), Certificate: certified(c)}
 		parts := strings.Split(h.Start, " ")
 		if err != nil || len(parts) != 3 {
 			r.Faults = append(h.Faults, fmt.Sprintf("request cut short or start line %q", h.Start))
@@ -71,6 +71,14 @@ func (u *Upstream) answerH1(c net.Conn, br *bufio.Reader, r *Record) bool {
 	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nAudit-Id: upstream-audit\r\n", a.status, http.StatusText(a.status))
 	for _, f := range a.fields {
 		fmt.Fprintf(&b, "%s: %s\r\n", f.Name, f.Value)
+	}
+	if a.held && a.length > 0 {
+		fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n%s", a.length, a.body)
+		if _, err := c.Write(b.Bytes()); err != nil {
+			return false
+		}
+		u.hold()
+		return false
 	}
 	if a.held {
 		fmt.Fprintf(&b, "Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(a.body), a.body)

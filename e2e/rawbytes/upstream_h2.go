@@ -19,6 +19,8 @@ type h2conn struct {
 	fr      *http2.Framer
 	dec     *hpack.Decoder
 	streams map[uint32]*Record
+	// certificate: the client presented one.
+	certificate bool
 
 	mu  sync.Mutex // guards writes: fr, enc and buf
 	enc *hpack.Encoder
@@ -32,7 +34,7 @@ func (u *Upstream) serveH2(c net.Conn) {
 	if _, err := io.ReadFull(c, preface); err != nil || string(preface) != http2.ClientPreface {
 		return
 	}
-	h := &h2conn{u: u, fr: http2.NewFramer(c, c), dec: hpack.NewDecoder(4096, nil), streams: map[uint32]*Record{}}
+	h := &h2conn{u: u, fr: http2.NewFramer(c, c), dec: hpack.NewDecoder(4096, nil), streams: map[uint32]*Record{}, certificate: certified(c)}
 	h.enc = hpack.NewEncoder(&h.buf)
 	h.fr.SetMaxReadFrameSize(1 << 20)
 	if h.fr.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 250}) != nil {
@@ -99,7 +101,7 @@ func (h *h2conn) headers(f *http2.HeadersFrame) error {
 	if r := h.streams[f.StreamID]; r != nil {
 		h.u.update(func() { _, r.Trailers, r.Faults = splitH2(fields, r.Faults) })
 	} else {
-		r := &Record{Proto: "HTTP/2.0"}
+		r := &Record{Proto: "HTTP/2.0", Certificate: h.certificate}
 		var pseudo Fields
 		pseudo, r.Fields, r.Faults = splitH2(fields, nil)
 		r.Method, r.Target, r.Authority = pseudo.Get(":method"), pseudo.Get(":path"), pseudo.Get(":authority")
@@ -191,6 +193,9 @@ func (h *h2conn) send(id uint32, a reply, end bool) {
 	h.enc.WriteField(hpack.HeaderField{Name: "audit-id", Value: "upstream-audit"})
 	for _, f := range a.fields {
 		h.enc.WriteField(hpack.HeaderField{Name: strings.ToLower(f.Name), Value: f.Value})
+	}
+	if a.length > 0 {
+		h.enc.WriteField(hpack.HeaderField{Name: "content-length", Value: strconv.Itoa(a.length)})
 	}
 	block := h.buf.Bytes()
 	first := block[:min(len(block), 16384)]

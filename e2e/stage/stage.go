@@ -21,8 +21,13 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/pki"
 )
 
+// Who may do what, and who may act as whom.
+//
 //go:embed people.yaml
 var people []byte
+
+//go:embed sudo.yaml
+var sudo []byte
 
 // The account that the manifests in deploy/ make for gatehouse.
 const (
@@ -38,6 +43,9 @@ type Config struct {
 	Progress io.Writer
 	// Build says how gatehouse is built.
 	Build build.Options
+	// Cluster says how the cluster is started. Its Binaries and Dir are set
+	// here.
+	Cluster cluster.Config
 }
 
 // Stage is a cluster that is set up for people and gatehouse.
@@ -75,7 +83,7 @@ func Start(ctx context.Context, cfg Config) (*Stage, error) {
 		return nil, err
 	}
 	fmt.Fprintln(cfg.Progress, "Starting etcd, kube-apiserver and kube-controller-manager.")
-	if err := s.startCluster(ctx); err != nil {
+	if err := s.startCluster(ctx, cfg.Cluster); err != nil {
 		s.Stop()
 		return nil, err
 	}
@@ -102,20 +110,21 @@ func (s *Stage) startIssuer() error {
 	return err
 }
 
-func (s *Stage) startCluster(ctx context.Context) error {
+func (s *Stage) startCluster(ctx context.Context, cfg cluster.Config) error {
 	dir := filepath.Join(s.dir, "cluster")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("set the stage: %w", err)
 	}
+	cfg.Binaries, cfg.Dir = s.binaries, dir
 	var err error
-	if s.Cluster, err = cluster.Start(ctx, cluster.Config{Binaries: s.binaries, Dir: dir}); err != nil {
+	if s.Cluster, err = cluster.Start(ctx, cfg); err != nil {
 		return err
 	}
 	rights, err := os.ReadFile(s.Deploy("rbac-token-review.yaml")) // the other manifests are less
 	if err != nil {
 		return fmt.Errorf("read gatehouse's own rights: %w", err)
 	}
-	for _, manifest := range [][]byte{rights, people} {
+	for _, manifest := range [][]byte{rights, people, sudo} {
 		if err := s.Cluster.Apply(ctx, manifest); err != nil {
 			return err
 		}

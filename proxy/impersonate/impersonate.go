@@ -88,14 +88,22 @@ func Header(r Request) (http.Header, error) {
 }
 
 // Passed returns the whole header of an outgoing request that the API server is
-// to judge by token, the caller's own: with nothing of gatehouse's credential
-// and without impersonation. r.User and r.Authorization are not used.
+// to judge by token, the caller's own: with nothing of gatehouse's credential.
+// r.User is whom the caller asks to be, or nil: the API server decides about that
+// too. r.Authorization is not used.
 func Passed(r Request, token string) (http.Header, error) {
 	if !auth.IsBearerToken(token) {
 		return nil, errors.New("there is no token to pass on") // never a request without a credential
 	}
 	out := passable(r)
 	out["Authorization"] = []string{"Bearer " + token}
+	if r.User == nil {
+		return out, nil
+	}
+	setUser(out, r.User)
+	if err := verify(out, r.User); err != nil {
+		return nil, err
+	}
 	return out, nil
 }
 
@@ -250,7 +258,7 @@ func isTokenByte(c byte) bool {
 // for `-`. It returns "" if there is none.
 func Asked(in http.Header) string {
 	for name := range in {
-		if len(name) >= len("impersonate") && strings.EqualFold(name[:len("impersonate")], "impersonate") {
+		if asks(name) {
 			return name
 		}
 	}

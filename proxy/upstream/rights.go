@@ -207,51 +207,16 @@ func (t *Target) allowedAll(ctx context.Context, rights []Right) (map[Right]bool
 	return answers, first
 }
 
-// The JSON of a SelfSubjectAccessReview (k8s.io/api v0.37, authorization/v1), as
-// far as it is used.
-type (
-	accessReview struct {
-		APIVersion string        `json:"apiVersion"`
-		Kind       string        `json:"kind"`
-		Spec       *accessSpec   `json:"spec,omitempty"`
-		Status     *accessStatus `json:"status,omitempty"`
-	}
-	accessSpec struct {
-		Resource *resourceAttributes `json:"resourceAttributes,omitempty"`
-		Path     *pathAttributes     `json:"nonResourceAttributes,omitempty"`
-	}
-	resourceAttributes struct {
-		Verb        string `json:"verb"`
-		Group       string `json:"group,omitempty"`
-		Resource    string `json:"resource"`
-		Subresource string `json:"subresource,omitempty"`
-	}
-	pathAttributes struct {
-		Path string `json:"path"`
-		Verb string `json:"verb"`
-	}
-	accessStatus struct {
-		Allowed bool `json:"allowed"`
-	}
-)
-
 // Allowed asks the API server, by SelfSubjectAccessReview, whether our own
 // account has a right, in every namespace and on every name.
 func (t *Target) Allowed(ctx context.Context, right Right) (bool, error) {
-	review := accessReview{APIVersion: "authorization.k8s.io/v1", Kind: "SelfSubjectAccessReview", Spec: &accessSpec{}}
+	spec := accessSpec{}
 	if right.Path != "" {
-		review.Spec.Path = &pathAttributes{Path: right.Path, Verb: right.Verb}
+		spec.NonResource = &pathAttributes{Path: right.Path, Verb: right.Verb}
 	} else {
-		review.Spec.Resource = &resourceAttributes{
+		spec.Resource = &resourceAttributes{
 			Verb: right.Verb, Group: right.Group, Resource: right.Resource, Subresource: right.Subresource,
 		}
 	}
-	var answer accessReview
-	if err := t.call(ctx, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review, &answer); err != nil {
-		return false, err
-	}
-	if answer.Kind != review.Kind || answer.Status == nil {
-		return false, errors.New("the answer is no SelfSubjectAccessReview")
-	}
-	return answer.Status.Allowed, nil
+	return t.review(ctx, "SelfSubjectAccessReview", spec)
 }

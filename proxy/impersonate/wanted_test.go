@@ -1,0 +1,53 @@
+package impersonate_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
+)
+
+// Promise: the headers of impersonation are read as kube-apiserver reads them,
+// and whatever it would overlook is an error: nobody who asks to be somebody is
+// served as himself.
+func TestWanted(t *testing.T) {
+	for name, tt := range map[string]struct {
+		in   http.Header
+		want *auth.User // nil: an error
+	}{
+		"a user": {http.Header{"Impersonate-User": {"alice"}}, &auth.User{Name: "alice"}},
+		"everything": {http.Header{
+			"Impersonate-User": {"alice"}, "Impersonate-Uid": {"1"}, "Impersonate-Group": {"dev", "ops"},
+			"Impersonate-Extra-Example.com%2fscopes": {"view", "edit"}, "Accept": {"*/*"},
+		}, &auth.User{Name: "alice", UID: "1", Groups: []string{"dev", "ops"}, Extra: map[string][]string{"example.com/scopes": {"view", "edit"}}}},
+		"an extra with a broken escape": {http.Header{"Impersonate-User": {"a"}, "Impersonate-Extra-Bad%zz": {"v"}},
+			&auth.User{Name: "a", Extra: map[string][]string{"bad%zz": {"v"}}}},
+
+		"a group alone":       {http.Header{"Impersonate-Group": {"system:masters"}}, nil},
+		"a uid alone":         {http.Header{"Impersonate-Uid": {"1"}}, nil},
+		"an extra alone":      {http.Header{"Impersonate-Extra-K": {"v"}}, nil},
+		"an empty user":       {http.Header{"Impersonate-User": {""}}, nil},
+		"an empty user, more": {http.Header{"Impersonate-User": {""}, "Impersonate-Group": {"g"}}, nil},
+		"two users":           {http.Header{"Impersonate-User": {"alice", "bob"}}, nil},
+		"two uids":            {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Uid": {"1", "2"}}, nil},
+		"an empty group":      {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Group": {"g", ""}}, nil},
+		"an empty extra":      {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Extra-K": {""}}, nil},
+		"no extra key":        {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Extra-": {"v"}}, nil},
+		"an unknown suffix":   {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Role": {"admin"}}, nil},
+		"an underscore":       {http.Header{"Impersonate_user": {"alice"}}, nil},
+		"another case":        {http.Header{"Impersonate-User": {"alice"}, "impersonate-user": {"bob"}}, nil},
+		"no value":            {http.Header{"Impersonate-User": {}}, nil},
+	} {
+		got, err := impersonate.Wanted(tt.in)
+		if (err == nil) != (tt.want != nil) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+			continue
+		}
+		if diff := cmp.Diff(tt.want, got); err == nil && diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
