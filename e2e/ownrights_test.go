@@ -167,6 +167,7 @@ func (w world) testPrintedRights(t *testing.T) {
 func (w world) testLegacyRights(t *testing.T) {
 	const namespace = "printed-legacy"
 	env := w.everyFeature(t)
+	env["GATEHOUSE_IMPERSONATION"] = "false" // with it, ServiceAccounts may be named
 	g := w.startAs(t, gatehouse.Config{}, env, w.account(t, namespace, w.printed(t, env, namespace, "--legacy")))
 	g.awaitReport(t, http.StatusOK, "[+]rights ok\n")
 	claims := stage.Person("alice", "developers")
