@@ -69,8 +69,8 @@ fuzz: ## each fuzz test for FUZZTIME
 	done
 
 .PHONY: docs
-docs: ## generate docs/settings.md
-	$(GO) test ./cmd/gatehouse -run TestSettingsReference -update
+docs: ## generate docs/settings.md and deploy/rbac*.yaml
+	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestDeployedRights' -update
 
 # Tests make certificates with openssl; the certified issuer runs on Node.js.
 .PHONY: tools
