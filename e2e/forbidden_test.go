@@ -12,7 +12,13 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
 )
 
-const forbidsSentence = "The API server does not let gatehouse do this for you"
+// What people are told of what the API server refuses to gatehouse's account: that
+// it is not their fault, or, where the account may name users, that nobody may do
+// this here.
+const (
+	forbidsSentence = "The API server does not let gatehouse do this for you"
+	narrowSentence  = "This is not offered here for anybody"
+)
 
 // testOwnRights: where gatehouse's own account lacks the rights, people are told
 // that it is not their fault, and do not learn the account's name, in any

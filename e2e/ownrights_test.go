@@ -122,7 +122,6 @@ func (w world) testPrintedRights(t *testing.T) {
 	claims := stage.Person("alice", "developers")
 	claims["jti"] = "token-18"
 	alice := w.Issuer.Token(claims)
-	me := "system:serviceaccount:" + namespace + ":door"
 	g.expect(t,
 		asked{"who", alice, "auth whoami", 0, "[oidc:developers system:authenticated]"},
 		asked{"uid", alice, "auth whoami -o yaml", 0, "uid: alice\n"},
@@ -139,9 +138,9 @@ func (w world) testPrintedRights(t *testing.T) {
 		asked{"path", alice, "get --raw /version", 0, "gitVersion"},
 		asked{"--as", w.Issuer.Token(stage.Person("bob", "viewers")), "create configmap printed-as -n dev --as=devops-admin", 0, "created"},
 		// gatehouse was told to let these through.
-		asked{"system:masters", "root-secret", "get --raw /api/v1/namespaces", 1, "impersonating the system:masters group is not allowed"},
-		asked{"a node", "node-secret", "get --raw /api/v1/namespaces", 1, `User "` + me + `" cannot impersonate `},
-		asked{"a ServiceAccount", "account-secret", "get --raw /api/v1/namespaces", 1, `User "` + me + `" cannot impersonate `},
+		asked{"system:masters", "root-secret", "get --raw /api/v1/namespaces", 1, forbidsSentence},
+		asked{"a node", "node-secret", "get --raw /api/v1/namespaces", 1, forbidsSentence},
+		asked{"a ServiceAccount", "account-secret", "get --raw /api/v1/namespaces", 1, forbidsSentence},
 	)
 	w.expectWatch(t, g, alice, "printed-event")
 	for _, row := range []struct {
@@ -153,12 +152,22 @@ func (w world) testPrintedRights(t *testing.T) {
 		{http.MethodDelete, "/api/v1/namespaces/dev/configmaps?labelSelector=printed%3Dall", bearer(alice), http.StatusOK, "ConfigMapList"},
 		{http.MethodGet, "/api/v1/namespaces/dev/pods/none/exec?command=sh", bearer(alice), http.StatusNotFound, `pods \"none\" not found`},
 		{http.MethodPut, "/apis/apps/v1/namespaces/dev/deployments/hello", bearer(alice), http.StatusBadRequest, "must be of type Deployment"},
-		{http.MethodPost, "/version", bearer(alice), http.StatusForbidden, me + `\" cannot impersonate-on:user-info:post path`}, // an unlisted verb
+		{http.MethodPost, "/version", bearer(alice), http.StatusForbidden, narrowSentence}, // an unlisted verb
 	} {
 		a, err := g.ask(t.Context(), row.method, row.path, "", row.header)
 		if err != nil || a.StatusCode != row.code || !strings.Contains(a.body, row.want) {
 			t.Errorf("%s %s: got %s: %s (%v), want %d and %q", row.method, row.path, a.Status, a.body, err, row.code, row.want)
 		}
+	}
+	for _, refused := range []string{
+		"impersonating the system:masters group is not allowed", `cannot impersonate-on:user-info:post path`,
+	} {
+		eventually(t, reloadLimit, func() error {
+			if !slices.ContainsFunc(g.Logs(), func(line string) bool { return strings.Contains(line, refused) }) {
+				return fmt.Errorf("the log does not have the API server's own %q", refused)
+			}
+			return nil
+		})
 	}
 	w.expectNothing(t, kubeconfig)
 }
@@ -179,7 +188,7 @@ func (w world) testLegacyRights(t *testing.T) {
 		asked{"credential", alice, "auth whoami -o yaml", 0, "- JTI=token-19\n"},
 		asked{"create", alice, "create configmap printed-legacy -n dev", 0, "created"},
 		asked{"account", w.builderToken(t, ""), "get deployments -n dev -o name", 0, "deployment.apps/hello"},
-		asked{"a ServiceAccount", "account-secret", "get --raw /api/v1/namespaces", 1, `cannot impersonate resource "serviceaccounts"`},
+		asked{"a ServiceAccount", "account-secret", "get --raw /api/v1/namespaces", 1, forbidsSentence},
 	)
 }
 
@@ -266,26 +275,25 @@ func (w world) testReadOnly(t *testing.T) {
 	g := w.startAs(t, gatehouse.Config{}, w.Env(), w.account(t, namespace, manifest))
 	g.awaitReport(t, http.StatusOK, "[+]rights ok\n")
 	alice := w.Issuer.Token(stage.Person("alice", "developers"))
-	const refused = `User "system:serviceaccount:looking:door" cannot impersonate-on:user-info:`
 	g.expect(t,
 		asked{"who", alice, "auth whoami", 0, "[oidc:developers system:authenticated]"},
 		asked{"can", alice, "auth can-i create configmaps -n dev", 0, "yes"},
 		asked{"rules", alice, "auth can-i --list -n dev", 0, "configmaps"},
 		asked{"get", alice, "get deployment hello -n dev", 0, "hello"},
 		asked{"list", alice, "get configmaps -n dev", 0, "kube-root-ca.crt"},
-		asked{"create", alice, "create configmap looking -n dev", 1, refused + `create resource "configmaps"`},
-		asked{"patch", alice, "label deployment hello -n dev a=b", 1, refused + `patch resource "deployments"`},
-		asked{"delete", alice, "delete deployment hello -n dev", 1, refused + `delete resource "deployments"`},
-		asked{"review", alice, "create token builder -n dev", 1, refused + `create resource "serviceaccounts/token"`},
+		asked{"create", alice, "create configmap looking -n dev", 1, narrowSentence},
+		asked{"patch", alice, "label deployment hello -n dev a=b", 1, narrowSentence},
+		asked{"delete", alice, "delete deployment hello -n dev", 1, narrowSentence},
+		asked{"review", alice, "create token builder -n dev", 1, narrowSentence},
 	)
 	g.expect(t,
 		asked{"--as", w.Issuer.Token(stage.Person("bob", "viewers")), "get secrets -n dev --as=devops-admin", 0, ""},
-		asked{"--as", w.Issuer.Token(stage.Person("bob", "viewers")), "create configmap looking -n dev --as=devops-admin", 1, refused + `create resource "configmaps"`},
+		asked{"--as", w.Issuer.Token(stage.Person("bob", "viewers")), "create configmap looking -n dev --as=devops-admin", 1, narrowSentence},
 	)
 	w.expectWatch(t, g, alice, "looking-event")
 	for _, path := range []string{"pods/one/exec?command=sh", "pods/one/attach", "pods/one/portforward", "pods/one/proxy/", "services/one/proxy/"} {
 		a := g.get(t, "/api/v1/namespaces/dev/"+path, alice)
-		if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "impersonate-on:user-info:get") {
+		if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, narrowSentence) {
 			t.Errorf("GET of %s: got %s: %s", path, a.Status, a.body)
 		}
 	}

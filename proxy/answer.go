@@ -40,6 +40,7 @@ var (
 	identityChanged  = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "Who you are to the cluster changed while the request was under way, which may have been carried out: try again."}
 	draining         = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse is shutting down: try again.", retryAfter: 1}
 	internalError    = answer{code: 500, reason: metav1.StatusReasonInternalError, message: "gatehouse met an error of its own: its operator finds it in the log by the audit id."}
+	narrowDoor       = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "This is not offered here for anybody: gatehouse may only do some things for people, and this is none of them."}
 	looping          = answer{code: 508, reason: metav1.StatusReasonInternalError, message: "gatehouse's API server is gatehouse itself, or a row of too many of them: its operator has to mend that."}
 )
 

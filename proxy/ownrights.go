@@ -133,6 +133,11 @@ func (h *head) Read(p []byte) (int, error) {
 // accountForbidden answers a request that the API server refused to gatehouse's
 // account. The caller learns that it is not theirs, and not whose.
 func (p *Proxy) accountForbidden(x *exchange, r *http.Request, refusal *ownRefusal) {
+	if strings.Contains(refusal.message, "cannot impersonate-on:") && p.cfg.MayName != nil && p.cfg.MayName() {
+		p.cfg.Log.Info("gatehouse's own account may not do this for anybody", "audit_id", x.id, "answer", refusal.message)
+		p.answer(x, r, narrowDoor)
+		return
+	}
 	x.upstreamErr = refusal
 	p.cfg.Log.Error("the API server refuses gatehouse's own account: grant it the rights that gatehouse check --connect names",
 		"audit_id", x.id, "answer", refusal.message, "certain", refusal.certain)

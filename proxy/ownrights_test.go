@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy"
 )
 
 const (
@@ -220,5 +221,31 @@ func TestRefusalOfAPassedTokenPasses(t *testing.T) {
 	defer resp.Body.Close()
 	if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, body) {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// Promise: where gatehouse's account may name users and not do everything for
+// them, people are told that nobody may do this here; nothing is wrong.
+func TestNarrowDoor(t *testing.T) {
+	t.Parallel()
+	for mayName, want := range map[bool]struct {
+		code    int
+		says    string
+		counted float64
+	}{true: {403, "This is not offered here for anybody", 0}, false: {502, "Yours are not at fault", 1}} {
+		g := newGateFor(t, 2, auth.Bearer(users{}), func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = w.Write(forbidden("application/json", `configmaps is forbidden: User "`+ownAccount+`" cannot impersonate-on:user-info:create resource "configmaps"`))
+		}, func(cfg *proxy.Config) { cfg.MayName = func() bool { return mayName } })
+		g.self = ownAccount
+		resp, err := g.client(2).Do(g.request(http.MethodPost, "/api/v1/namespaces/d/configmaps", "alice"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantOwnAnswer(t, resp, want.code, want.says)
+		_ = resp.Body.Close()
+		if got := g.count("gatehouse_upstream_errors_total", map[string]string{"reason": "own_rights"}); got != want.counted {
+			t.Errorf("may name %t: counted %v", mayName, got)
+		}
 	}
 }

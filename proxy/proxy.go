@@ -53,6 +53,10 @@ type Config struct {
 	// Self returns the user name that the API server has for gatehouse, or "" if
 	// that is not known. Default: it is not.
 	Self func() string
+	// MayName reports whether the API server has said that gatehouse's account may
+	// name users, so that what it may not do for them is a narrower door. Default:
+	// it has not.
+	MayName func() bool
 	// OnForbidden hears that the API server refused to gatehouse's own account
 	// what it did for a caller. Default: nobody does.
 	OnForbidden func()

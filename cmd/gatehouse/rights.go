@@ -44,6 +44,12 @@ func (p *parts) askRights() {
 	}
 }
 
+// mayName reports whether our account may name users, as far as is known.
+func (h *health) mayName() bool {
+	state := h.rights.current.Load()
+	return state != nil && state.verdict != nil && state.verdict.CanName
+}
+
 // doubtRights has our own rights asked about because the API server refused our
 // account something: at most once in rightsPause, as requests may come in any
 // number.

@@ -131,6 +131,7 @@ func (h *health) newProxy() (*proxy.Proxy, error) {
 		Proxies:        p.settings.proxies,
 		ID:             p.upstream.ID,
 		Self:           p.ownName,
+		MayName:        h.mayName,
 		OnForbidden:    h.doubtRights,
 		Metrics:        p.metrics,
 		Log:            p.log,
