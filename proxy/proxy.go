@@ -35,6 +35,9 @@ type Config struct {
 	Names auth.NamePolicy
 	// Permits decides who may act as whom. Default: nobody as anybody.
 	Permits *impersonate.Permits
+	// Self returns the user name that the API server has for gatehouse, or "" while
+	// it is not known. Nobody may act as that. Default: never known.
+	Self func() string
 	// OnRefusedToken hears of a token that the API server refused when it was
 	// passed on. Default: nobody does.
 	OnRefusedToken func(token string)
@@ -71,6 +74,9 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Self == nil {
+		cfg.Self = func() string { return "" }
 	}
 	if cfg.OnRefusedToken == nil {
 		cfg.OnRefusedToken = func(string) {}

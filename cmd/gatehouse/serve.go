@@ -71,6 +71,7 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 		Authenticator:  p.authenticator(),
 		Names:          p.names,
 		Permits:        p.permits(),
+		Self:           func() string { return p.self.name(p.upstream.Target()) },
 		OnRefusedToken: p.forget,
 		Denied:         p.revoked.Check,
 		Metrics:        p.metrics,

@@ -87,11 +87,11 @@ func (s *selfName) learn(ctx context.Context, target *upstream.Target) error {
 // learnSelf keeps the name known, as often as the API server is looked at.
 func (h *health) learnSelf(ctx context.Context) {
 	p := h.parts
-	if p.accounts == nil {
+	if p.accounts == nil && !p.settings.Impersonation {
 		return
 	}
 	if err := p.self.learn(ctx, p.upstream.Target()); err != nil {
-		p.log.Error("gatehouse's own name is not known, so that no ServiceAccount token is accepted", "error", err)
+		p.log.Error("gatehouse's own name is not known, so that no ServiceAccount's token is accepted, and nobody may act as one", "error", err)
 	}
 }
 
