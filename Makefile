@@ -60,7 +60,7 @@ oracle: ## for FOR, from SEED on: generated configurations, claims, certificates
 .PHONY: fuzz
 FUZZTIME ?= 60s
 fuzz: ## each fuzz test for FUZZTIME
-	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc/distributed:FuzzEndpoint auth/oidc/distributed:FuzzFind auth/oidc/entra:FuzzGUID auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/revocation:FuzzParse auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader; do \
+	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc/distributed:FuzzEndpoint auth/oidc/distributed:FuzzFind auth/oidc/entra:FuzzGUID auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/revocation:FuzzParse auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader proxy/address:FuzzCaller proxy/serve:FuzzProxyHeader; do \
 		echo "== $$target"; \
 		$(GO) test ./$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) || exit 1; \
 	done

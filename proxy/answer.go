@@ -41,6 +41,7 @@ var (
 	identityChanged  = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "Who you are to the cluster changed while the request was under way, which may have been carried out: try again."}
 	draining         = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse is shutting down: try again.", retryAfter: 1}
 	internalError    = answer{code: 500, reason: metav1.StatusReasonInternalError, message: "gatehouse met an error of its own: its operator finds it in the log by the audit id."}
+	looping          = answer{code: 508, reason: metav1.StatusReasonInternalError, message: "gatehouse's API server is gatehouse itself, or a row of too many of them: its operator has to mend that."}
 )
 
 // Answers about the way from gatehouse to the API server. Clients repeat what
@@ -53,6 +54,7 @@ var (
 	upstreamFalse   = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "gatehouse does not trust the certificate of what answers for the API server: its operator has to mend that."}
 	upstreamSlow    = answer{code: 504, reason: metav1.StatusReasonTimeout, message: "The API server did not answer gatehouse in time."}
 	upstreamRefused = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The API server does not accept gatehouse's own credential: its operator has to mend that. Yours is not at fault."}
+	upstreamForbids = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The API server does not let gatehouse do this for you: its operator has to mend the rights of gatehouse. Yours are not at fault."}
 )
 
 // notAccepted is said of every credential that is refused before anything in it

@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
@@ -47,6 +46,9 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 			if err := checkResponse(resp, header.Get("Upgrade"), x); err != nil {
 				return err
 			}
+			if err := p.checkForbidden(x, resp); err != nil {
+				return err
+			}
 			cleanResponse(resp.Header)
 			x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
 			// A watch tells no length; what does would be short of it.
@@ -62,7 +64,7 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 		},
 	}
 	if r.Body != nil && r.Body != http.NoBody {
-		x.body = &watchedBody{ReadCloser: r.Body}
+		x.body = p.watchBody(x, r)
 		r.Body = x.body
 	}
 	x.forwarded = p.cfg.Now()
@@ -88,19 +90,16 @@ func transport(target *upstream.Target, passedThrough, upgrade bool) http.RoundT
 // forwarded. What people and controllers write is mostly below.
 const maxSmallBody = 256 << 10
 
-// smallBodyTime is how long such a body may take to arrive.
-const smallBodyTime = 30 * time.Second
-
 // smallBody returns the whole body of r if its length is known and small, else
-// nil.
-func smallBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// nil. It may take as long as limit to arrive.
+func smallBody(w http.ResponseWriter, r *http.Request, limit time.Duration) ([]byte, error) {
 	if r.ContentLength <= 0 || r.ContentLength > maxSmallBody || r.Header["Upgrade"] != nil {
 		return nil, nil
 	}
 	// The API server's own time-outs do not see the request yet. Not every
 	// writer has deadlines; net/http's have.
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(smallBodyTime))
+	_ = control.SetReadDeadline(time.Now().Add(limit))
 	var body bytes.Buffer // grows with what arrives, not with what was announced
 	if _, err := io.CopyN(&body, r.Body, r.ContentLength); err != nil {
 		return nil, err
@@ -166,6 +165,10 @@ func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 		p.refuse(x, r, auth.Refuse(x.identity.Kind, auth.UnknownToken, "the API server does not accept the token any more"))
 		return
 	}
+	if x.body != nil && x.body.slow() {
+		p.reject(x, r, slowBody)
+		return
+	}
 	if r.Context().Err() != nil {
 		if cause, ok := errors.AsType[*ended](context.Cause(r.Context())); ok {
 			p.answerEnded(x, r, cause)
@@ -181,6 +184,10 @@ func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 	}
 	if x.body != nil && x.body.broken.Load() {
 		p.answer(x, r, badBody) // not the API server's fault
+		return
+	}
+	if refusal, ok := errors.AsType[*ownRefusal](err); ok {
+		p.accountForbidden(x, r, refusal)
 		return
 	}
 	x.upstreamErr = err
@@ -225,20 +232,6 @@ func upstreamAnswer(err error) answer {
 	default:
 		return upstreamBroken
 	}
-}
-
-// watchedBody is a request body that remembers whether it could be read.
-type watchedBody struct {
-	io.ReadCloser
-	broken atomic.Bool
-}
-
-func (b *watchedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, http.ErrBodyReadAfterClose) {
-		b.broken.Store(true)
-	}
-	return n, err
 }
 
 // bufferPool lends the buffers that answers are copied through.

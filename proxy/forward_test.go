@@ -59,7 +59,7 @@ func TestForward(t *testing.T) {
 				t.Errorf("HTTP/%d to the API server, want %d", got.ProtoMajor, upstream)
 			}
 			want := http.Header{
-				"Authorization": {"Bearer " + ownToken}, "Impersonate-User": {"alice"}, "Impersonate-Group": {"dev"},
+				"Authorization": {"Bearer " + ownToken}, "Impersonate-User": {"alice"}, "Gatehouse-Via": {g.id}, "Impersonate-Group": {"dev"},
 				"Audit-Id": resp.Header["Audit-Id"], "X-Forwarded-For": {"127.0.0.1"},
 				"User-Agent": got.Header["User-Agent"], "Accept-Encoding": got.Header["Accept-Encoding"],
 			}

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,6 +68,9 @@ type gate struct {
 
 	forgotten []string                   // tokens that the API server refused
 	denied    func(*auth.Identity) error // nil: nobody is
+	id        string                     // by which it knows its own requests
+	self      string                     // gatehouse's own name, as far as it is known
+	refusedUs atomic.Int64
 }
 
 // newGate starts a proxy in front of handler. protocol is that of the upstream:
@@ -89,7 +94,7 @@ func newGateFor(t *testing.T, protocol int, authenticator auth.Authenticator, ha
 
 func startGate(t *testing.T, protocol int, path string, authenticator auth.Authenticator, handler http.HandlerFunc, edits ...func(*proxy.Config)) *gate {
 	t.Helper()
-	g := &gate{t: t, metrics: prometheus.NewRegistry(), log: &safeBuffer{}}
+	g := &gate{t: t, id: rand.Text(), metrics: prometheus.NewRegistry(), log: &safeBuffer{}}
 	g.back = httptest.NewUnstartedServer(handler)
 	g.back.EnableHTTP2 = protocol == 2
 	g.back.StartTLS()
@@ -100,6 +105,9 @@ func startGate(t *testing.T, protocol int, path string, authenticator auth.Authe
 		Target:         g.target.Target,
 		Authenticator:  authenticator,
 		OnRefusedToken: func(token string) { g.forgotten = append(g.forgotten, token) },
+		ID:             g.id,
+		Self:           func() string { return g.self },
+		OnForbidden:    func() { g.refusedUs.Add(1) },
 		Denied: func(id *auth.Identity) error {
 			if g.denied == nil {
 				return nil

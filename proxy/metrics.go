@@ -20,6 +20,7 @@ type metrics struct {
 	flying         *prometheus.GaugeVec
 	ended          *prometheus.CounterVec
 	impersonations *prometheus.CounterVec
+	rejected       *prometheus.CounterVec
 }
 
 // accepted is the result of an authentication that named somebody.
@@ -61,12 +62,16 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "gatehouse_impersonations_total",
 			Help: "Requests to act as another user that gatehouse decided about, by what allowed it (serviceaccount, user-info or legacy) and decision (allowed, denied or failed).",
 		}, []string{"mode", "decision"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_rejected_total",
+			Help: "Requests, and connections, for which a limit was reached, by limit.",
+		}, []string{"limit"}),
 	}
 	m.preset()
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.attempts, m.ownDuration, m.upstreamFirst, m.upstreamErrors, m.flying, m.ended, m.impersonations} {
+	for _, c := range []prometheus.Collector{m.requests, m.attempts, m.ownDuration, m.upstreamFirst, m.upstreamErrors, m.flying, m.ended, m.impersonations, m.rejected} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -79,7 +84,7 @@ func (m *metrics) preset() {
 	for _, kind := range []string{"request", "watch", "connect"} {
 		m.flying.WithLabelValues(kind)
 	}
-	for _, reason := range []string{"unreachable", "own_credential", "certificate", "timeout", "broken"} {
+	for _, reason := range []string{"unreachable", "own_credential", "own_rights", "certificate", "timeout", "broken"} {
 		m.upstreamErrors.WithLabelValues(reason)
 	}
 	for _, reason := range []string{endedByDrain.label, endedByChange.label, string(auth.Expired), string(auth.Revoked)} {
@@ -87,6 +92,10 @@ func (m *metrics) preset() {
 	}
 	m.impersonations.WithLabelValues("", "denied")
 	m.impersonations.WithLabelValues("", "failed")
+	m.rejected.WithLabelValues(connectionsLabel)
+	for _, why := range rejections() {
+		m.rejected.WithLabelValues(why.label)
+	}
 	for _, kind := range auth.Kinds() {
 		if kind != auth.KindNone && kind != auth.KindUnknown {
 			m.attempts.WithLabelValues(string(kind), accepted)
@@ -124,6 +133,8 @@ func (m *metrics) upstreamFailed(told answer) {
 		reason = "timeout"
 	case upstreamRefused:
 		reason = "own_credential"
+	case upstreamForbids:
+		reason = "own_rights"
 	case upstreamFalse:
 		reason = "certificate"
 	}

@@ -14,7 +14,8 @@ import (
 // exchange is one request and its answer, as far as logs and metrics go.
 type exchange struct {
 	id     string
-	client string
+	client string // address
+	via    string // the gatehouses behind which the API server is, this one included
 	kind   requestKind
 	writer recorder
 	// changes is that of [streams] before the request was judged.
@@ -29,6 +30,7 @@ type exchange struct {
 	mode        string         // what allowed that
 	denied      *auth.User     // whom the caller may not act as
 	refusal     *auth.Refusal  // why not
+	rejected    string         // the limit that was reached
 	body        *watchedBody   // the request's; nil if it has none
 	upstreamErr error
 	own         bool   // the answer is gatehouse's own
@@ -112,6 +114,9 @@ func (p *Proxy) observe(x *exchange, r *http.Request) {
 	)
 	if !x.answered.IsZero() {
 		attrs = append(attrs, slog.Float64("upstream_ms", milliseconds(x.forwarded, x.answered)))
+	}
+	if x.rejected != "" {
+		attrs = append(attrs, slog.String("rejected", x.rejected))
 	}
 	if x.ended != nil {
 		attrs = append(attrs, slog.String("ended", x.ended.label))

@@ -9,10 +9,10 @@ package proxy
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy/address"
 	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
@@ -35,15 +36,27 @@ type Config struct {
 	Names auth.NamePolicy
 	// Permits decides who may act as whom. Default: nobody as anybody.
 	Permits *impersonate.Permits
-	// Self returns the user name that the API server has for gatehouse, or "" while
-	// it is not known. Nobody may act as that. Default: never known.
-	Self func() string
 	// OnRefusedToken hears of a token that the API server refused when it was
 	// passed on. Default: nobody does.
 	OnRefusedToken func(token string)
 	// Denied returns an error for an identity that may not go on, even while its
 	// credential cannot be judged again. Default: nobody is denied.
 	Denied func(*auth.Identity) error
+	// Limits bound what callers can use. Default: DefaultLimits.
+	Limits Limits
+	// Proxies are those whose word on their callers' addresses counts. Default:
+	// nobody's does.
+	Proxies address.Proxies
+	// ID is by what this gatehouse knows its own requests if they come back to
+	// it, as crypto/rand.Text makes it. Default: a new one.
+	ID string
+	// Self returns the user name that the API server has for gatehouse, or "" if
+	// it is not known. What the API server says of it is the operator's affair, and
+	// nobody may act as it. Default: never known.
+	Self func() string
+	// OnForbidden hears that the API server refused to gatehouse's own account
+	// what it did for a caller. Default: nobody does.
+	OnForbidden func()
 	// Metrics gets the proxy's metrics. Default: nobody does.
 	Metrics prometheus.Registerer
 	// Log gets one line for each request. Default: discarded.
@@ -59,8 +72,10 @@ type Proxy struct {
 	kinds   requestKinds
 	buffers bufferPool
 
-	streams streams
-	wait    sync.WaitGroup
+	streams  streams
+	wait     sync.WaitGroup
+	inFlight inFlight
+	failures *failures
 }
 
 // New returns a Proxy. The error says what is missing in cfg, or that its
@@ -84,11 +99,18 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Denied == nil {
 		cfg.Denied = func(*auth.Identity) error { return nil }
 	}
+	if cfg.ID == "" {
+		cfg.ID = rand.Text()
+	}
 	m, err := newMetrics(cfg.Metrics)
 	if err != nil {
 		return nil, err
 	}
-	return &Proxy{cfg: cfg, metrics: m, kinds: newRequestKinds(), streams: newStreams()}, nil
+	cfg.Limits = cfg.Limits.orDefault()
+	return &Proxy{
+		cfg: cfg, metrics: m, kinds: newRequestKinds(), streams: newStreams(),
+		inFlight: newInFlight(cfg.Limits), failures: newFailures(cfg.Limits),
+	}, nil
 }
 
 // EndWatches ends the watches under way, as the API server would, and refuses
@@ -119,7 +141,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{
 		id:     uuid.NewString(),
 		start:  p.cfg.Now(),
-		client: clientAddress(r),
+		client: p.cfg.Proxies.Caller(r.RemoteAddr, r.Header["X-Forwarded-For"]),
 		writer: recorder{ResponseWriter: w, ctx: r.Context()},
 
 		changes: p.streams.changes.Load(),
@@ -134,17 +156,34 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve is the straight line.
 func (p *Proxy) serve(x *exchange, r *http.Request) {
+	var loops bool
+	if x.via, loops = p.via(r.Header[impersonate.HopHeader]); loops {
+		p.cfg.Log.Error("a request came back: the API server's address leads to gatehouse", "audit_id", x.id)
+		p.answer(x, r, looping)
+		return
+	}
 	protocol, fault := checkForm(r)
 	if fault != nil {
 		p.answer(x, r, *fault)
 		return
 	}
-	identity, err := p.authenticate(r)
+	if headerLines(r.Header) > p.cfg.Limits.HeaderLines {
+		p.reject(x, r, tooManyLines)
+		return
+	}
+	identity, err := p.signIn(x, r)
 	if err != nil {
 		p.refuse(x, r, err)
 		return
 	}
 	x.identity = identity
+	who, class := caller{identity.Kind, identity.Name}, classOf(x.kind)
+	used, full := p.inFlight.enter(who, class)
+	if full != nil {
+		p.reject(x, r, full)
+		return
+	}
+	defer p.inFlight.leave(who, used, class)
 	if identity.Kind == auth.KindClientCert && r.Header["Authorization"] == nil && fromAnotherSite(r) {
 		p.answer(x, r, crossSite)
 		return
@@ -168,9 +207,9 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, internalError)
 		return
 	}
-	body, err := smallBody(&x.writer, r)
+	body, err := smallBody(&x.writer, r, p.cfg.Limits.BodyTime)
 	if err != nil {
-		p.answer(x, r, badBody)
+		p.smallBodyFailed(x, r, err)
 		return
 	}
 	if body != nil && p.outdated(x) {
@@ -188,7 +227,7 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 func (p *Proxy) outgoingHeader(x *exchange, r *http.Request, target *upstream.Target, protocol string) (http.Header, error) {
 	request := impersonate.Request{
 		In: r.Header, Upgrade: protocol, User: x.as,
-		Authorization: target.Authorization(), AuditID: x.id, ClientAddress: x.client,
+		Authorization: target.Authorization(), AuditID: x.id, ClientAddress: x.client, Via: x.via,
 	}
 	if x.identity.Kind != auth.KindServiceAccount {
 		if x.as == nil {
@@ -232,6 +271,10 @@ func refusalOf(err error) *auth.Refusal {
 }
 
 func (p *Proxy) refuse(x *exchange, r *http.Request, err error) {
+	if why, ok := errors.AsType[*rejection](err); ok {
+		p.reject(x, r, why)
+		return
+	}
 	refusal := refusalOf(err)
 	p.metrics.refused(refusal)
 	x.refusal = refusal
@@ -261,14 +304,4 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 	if fault != nil {
 		panic(http.ErrAbortHandler) // ends this stream or connection alone
 	}
-}
-
-// clientAddress returns the address of the peer. What the peer says of other
-// addresses does not count.
-func clientAddress(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	return host
 }

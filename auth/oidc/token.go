@@ -22,7 +22,6 @@ type Claims map[string]any
 // trusted before its signature is.
 type unverified struct {
 	raw    string
-	header string // of raw, encoded
 	claims Claims
 	issuer string
 	alg    string
@@ -54,7 +53,7 @@ func parse(token string) (*unverified, error) {
 	if !ok {
 		return nil, errNotJWT
 	}
-	t := &unverified{raw: token, header: headerPart, claims: claims, issuer: issuer}
+	t := &unverified{raw: token, claims: claims, issuer: issuer}
 	if err := foldedNames(claims, registeredClaims); err != nil {
 		t.fault = errors.Join(t.fault, fmt.Errorf("payload: %w", err))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -67,6 +68,7 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 		groupLookups: newGroupLookupCounter(),
 	}
 	p.issuers.log, p.issuers.changed = log, p.changed
+	p.upstream.ID = rand.Text()
 	var err error
 	if p.watcher, err = reload.New(reload.Every, p.metrics, log); err != nil {
 		*f = append(*f, err)

@@ -13,6 +13,12 @@ import (
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
+// Of findings about rights.
+const (
+	subjectRights = "rights"
+	cannotBeTold  = "cannot be told: "
+)
+
 // maxAskedAtOnce bounds how many issuers are asked at a time.
 const maxAskedAtOnce = 8
 
@@ -117,7 +123,7 @@ func askUpstream(ctx context.Context, target *upstream.Target, needs upstream.Ne
 	needs.LegacyAlone = version.Major > 0 && !can
 	rights, err := target.Rights(ctx, needs)
 	if err != nil {
-		return append(findings, finding{stateFail, "rights", "cannot be told: " + err.Error()})
+		return append(findings, finding{stateFail, subjectRights, cannotBeTold + err.Error()})
 	}
 	return append(findings, judgeRights(rights, version)...)
 }
@@ -136,7 +142,7 @@ func unreached(err error) string {
 // judgeRights says which mode of impersonation our account has, and what it
 // lacks of it or has beyond it.
 func judgeRights(rights upstream.Rights, version upstream.Version) []finding {
-	const subject = "rights"
+	const subject = subjectRights
 	var findings []finding
 	add := func(state, format string, args ...any) {
 		findings = append(findings, finding{state, subject, fmt.Sprintf(format, args...)})
@@ -178,7 +184,7 @@ func judgeRights(rights upstream.Rights, version upstream.Version) []finding {
 // judgeExcess warns of what a thief of our credential would have.
 func judgeExcess(rights upstream.Rights) []finding {
 	var findings []finding
-	warn := func(text string) { findings = append(findings, finding{stateWarn, "rights", text}) }
+	warn := func(text string) { findings = append(findings, finding{stateWarn, subjectRights, text}) }
 	for _, right := range rights.Excess {
 		if right.Verb == "*" { // it holds all others
 			warn("far more than is needed: the account may do everything (" + right.String() + "), and so may whoever steals its credential")

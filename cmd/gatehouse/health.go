@@ -28,6 +28,7 @@ type health struct {
 	parts    *parts
 	stopping atomic.Bool
 	upstream atomic.Pointer[error] // what the last probe met; nil before the first
+	rights   rightsWatch
 }
 
 // watchUpstream asks the API server again and again, until ctx ends.
@@ -43,9 +44,10 @@ func (h *health) watchUpstream(ctx context.Context) {
 			return
 		}
 		h.note(err)
-		pause := probeEvery
-		if err != nil {
-			pause = probeRetry
+		pause := probeRetry
+		if err == nil {
+			pause = probeEvery
+			h.askRights(ctx) // after the note: nobody waits for it to be ready
 		}
 		select {
 		case <-ctx.Done():
@@ -94,7 +96,7 @@ func (h *health) checks() []serve.Check {
 	for _, issuer := range list {
 		checks = append(checks, issuerCheck(issuer, somebody))
 	}
-	return checks
+	return append(checks, h.rights.checks()...)
 }
 
 // issuerCheck is the line of one issuer. A failure leaves the replica ready if

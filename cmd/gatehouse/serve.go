@@ -66,21 +66,11 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	if err := h.registerMetrics(); err != nil {
 		return err
 	}
-	handler, err := proxy.New(proxy.Config{
-		Target:         p.upstream.Target,
-		Authenticator:  p.authenticator(),
-		Names:          p.names,
-		Permits:        p.permits(),
-		Self:           func() string { return p.self.name(p.upstream.Target()) },
-		OnRefusedToken: p.forget,
-		Denied:         p.revoked.Check,
-		Metrics:        p.metrics,
-		Log:            log,
-	})
+	handler, err := h.newProxy()
 	if err != nil {
 		return err
 	}
-	listener, err := listen(ctx, "LISTEN_ADDRESS", p.settings.ListenAddress)
+	listener, err := p.listen(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,7 +85,9 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	defer end()
 	recheck := handler.Recheck
 	p.recheck.Store(&recheck)
-	go handler.Run(background)
+	if p.settings.EndStreams {
+		go handler.Run(background)
+	}
 	p.issuers.start(background)
 	go p.watcher.Run(background)
 	go h.watchUpstream(background)
@@ -111,6 +103,7 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 		"ops_address", opsListener.Addr().String(), "upstream", p.upstream.Target().URL.String())
 	err = serve.Run(ctx, serve.Config{
 		Listener: listener, Handler: handler, Certificate: p.certificate, ClientCAs: p.clientCAs(),
+		Limits: p.settings.Limits.connections(), OnRejected: handler.RejectedConnection,
 		Delay: p.settings.ShutdownDelay, Timeout: p.settings.ShutdownTimeout,
 		OnStop: func() {
 			h.stopping.Store(true)
@@ -122,6 +115,34 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 		log.Info("stopped")
 	}
 	return err
+}
+
+func (h *health) newProxy() (*proxy.Proxy, error) {
+	p := h.parts
+	return proxy.New(proxy.Config{
+		Target:         p.upstream.Target,
+		Authenticator:  p.authenticator(),
+		Names:          p.names,
+		Permits:        p.permits(),
+		OnRefusedToken: p.forget,
+		Denied:         p.revoked.Check,
+		Limits:         p.settings.Limits.requests(),
+		Proxies:        p.settings.proxies,
+		ID:             p.upstream.ID,
+		Self:           p.ownName,
+		OnForbidden:    h.rights.doubt,
+		Metrics:        p.metrics,
+		Log:            p.log,
+	})
+}
+
+// listen returns the listener of the proxy's port.
+func (p *parts) listen(ctx context.Context) (net.Listener, error) {
+	listener, err := listen(ctx, "LISTEN_ADDRESS", p.settings.ListenAddress)
+	if err == nil && p.settings.ProxyProtocol == "on" {
+		listener = &serve.ProxyProtocol{Listener: listener, Trusts: p.settings.proxies.Trusts, Log: p.log}
+	}
+	return listener, err
 }
 
 func listen(ctx context.Context, variable, address string) (net.Listener, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -25,14 +26,19 @@ func (p *parts) addTokenReview(f *faults) {
 	p.accounts, err = tokenreview.New(tokenreview.Config{
 		Reviewer:  tokenreview.NewHTTPReviewer(p.upstream.AsOurselves()),
 		Known:     p.issuers.knows,
-		Self:      func() string { return p.self.name(p.upstream.Target()) },
+		Self:      p.ownName,
 		Audiences: p.settings.APIAudiences,
+		Rate:      p.settings.Limits.TokenReviews,
+		Burst:     2 * p.settings.Limits.TokenReviews,
 		Observe:   p.reviews.observe,
 	})
 	if err != nil {
 		f.add("TOKEN_REVIEW", "%w", err)
 	}
 }
+
+// ownName is the user name that the API server has for gatehouse, or "".
+func (p *parts) ownName() string { return p.self.name(p.upstream.Target()) }
 
 // forget makes a token be reviewed again.
 func (p *parts) forget(token string) {
@@ -87,18 +93,21 @@ func (s *selfName) learn(ctx context.Context, target *upstream.Target) error {
 // learnSelf keeps the name known, as often as the API server is looked at.
 func (h *health) learnSelf(ctx context.Context) {
 	p := h.parts
-	if p.accounts == nil && !p.settings.Impersonation {
-		return
+	// It serves also to tell what the API server says of us from what it says of
+	// callers, and that nobody may act as; the former works without it, mostly.
+	level := slog.LevelDebug
+	if p.accounts != nil {
+		level = slog.LevelError
 	}
 	if err := p.self.learn(ctx, p.upstream.Target()); err != nil {
-		p.log.Error("gatehouse's own name is not known, so that no ServiceAccount's token is accepted, and nobody may act as one", "error", err)
+		p.log.Log(ctx, level, "gatehouse's own name is not known, so that no ServiceAccount's token is accepted, and nobody may act as one", "error", err)
 	}
 }
 
 // accountsCheck is the line of /readyz about ServiceAccount tokens.
 func (p *parts) accountsCheck(somebody bool) serve.Check {
 	check := serve.Check{Name: "token_review", Degraded: somebody}
-	if p.self.name(p.upstream.Target()) == "" {
+	if p.ownName() == "" {
 		check.Err = errors.New("gatehouse's own name is not known yet, so that no ServiceAccount token is accepted")
 	}
 	return check

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -22,6 +23,7 @@ type reviews struct {
 	accounts map[string]account // by token
 	asked    []string           // tokens, in their order
 	broken   bool               // every TokenReview fails
+	hold     chan struct{}      // answers wait until it is closed; nil if they do not
 }
 
 type account struct {
@@ -55,6 +57,20 @@ func (v *reviews) isBroken() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.broken
+}
+
+// holdAll makes answers wait until release is called. asked returns how many
+// questions have come since.
+func (v *reviews) holdAll() (asked func() int, release func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	hold, before := make(chan struct{}), len(v.asked)
+	v.hold = hold
+	return func() int {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return len(v.asked) - before
+	}, func() { close(hold) }
 }
 
 // count returns how often the API server was asked about token.
@@ -104,6 +120,11 @@ func (v *reviews) review(token string, audiences []string) string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.asked = append(v.asked, token)
+	if hold := v.hold; hold != nil {
+		v.mu.Unlock()
+		<-hold
+		v.mu.Lock()
+	}
 	known, ok := v.accounts[token]
 	if !ok {
 		return `{"error":"[invalid bearer token]"}`
@@ -283,6 +304,33 @@ func testRevocationFile(t *testing.T, _ *world, _ *authtest.Issuer) {
 	w.write(t, "revoked.yaml", "revoked:\n- usr: ana\n")
 	p.log.awaitMessage(t, "changed files are bad, the last good content stays in effect")
 	p.expectRefusal(t, anaToken, http.StatusUnauthorized, "has been revoked")
+}
+
+// With END_STREAMS=false a watch goes on when its row is taken away, while new
+// requests are refused. That it ends by default is shown by
+// TestStreamsEndWithTheirFile.
+func testEndStreams(t *testing.T, _ *world, _ *authtest.Issuer) {
+	w := newWorld(t)
+	p := w.start(t, map[string]string{"END_STREAMS": "false"})
+	resp, err := p.client.Do(p.request(t, anaToken, "/api/v1/pods?watch=true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	<-w.upstream.arrived
+	w.write(t, "tokens.csv", "another-static-token,gus,1\n")
+	p.awaitReload(t, "token_auth_file")
+	p.expectRefusal(t, anaToken, http.StatusUnauthorized, "not accepted")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.ReadAll(resp.Body)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		t.Errorf("the watch ended: %v", err)
+	case <-time.After(3 * time.Second): // streams are looked through once a second
+	}
 }
 
 // Promise: a watch ends when its ServiceAccount token is taken back, and when

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kube-gatehouse/gatehouse/auth/clientcert"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
+	"github.com/kube-gatehouse/gatehouse/proxy/address"
 )
 
 const envPrefix = "GATEHOUSE_"
@@ -53,13 +54,20 @@ type settings struct {
 	APIAudiences         []string `env:"API_AUDIENCES" doc:"Audiences of the API server, separated by commas, of which a ServiceAccount token must be for one, as kube-apiserver's --api-audiences. Default: whichever the API server has."`
 	RevocationFile       string   `env:"REVOCATION_FILE" doc:"YAML file of revoked credentials and users: token ids, certificates, people, each from when. Their streams end. Reloaded when it changes."`
 	Impersonation        bool     `env:"IMPERSONATION" envDefault:"true" doc:"Whether callers may act as other users, as with kubectl --as, where the cluster's rules allow them to impersonate."`
+	EndStreams           bool     `env:"END_STREAMS" envDefault:"true" doc:"Whether watches, logs, exec and port-forward end when their credential does: at its expiry, and when it is revoked or taken out of a file."`
 	AllowedReservedNames []string `env:"ALLOWED_RESERVED_NAMES" doc:"User names and groups beginning with system: or kubeadm: that a credential may carry, in full, separated by commas."`
+
+	Limits         limitSettings
+	TrustedProxies []string `env:"TRUSTED_PROXIES" doc:"Addresses and ranges, such as 10.0.0.0/8, of proxies before gatehouse, separated by commas: X-Forwarded-For of theirs says where a request comes from."`
+	ProxyProtocol  string   `env:"PROXY_PROTOCOL" envDefault:"off" doc:"off, or on: connections from TRUSTED_PROXIES must begin with a header of the PROXY protocol, version 1 or 2."`
 
 	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" envDefault:"5s" doc:"How long to go on as before after SIGTERM, not ready, so that load balancers stop sending."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"20s" doc:"How long requests under way then have to end before they are cut off. Watches are ended at once."`
 
 	LogLevel  string `env:"LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error."`
 	LogFormat string `env:"LOG_FORMAT" envDefault:"json" doc:"json or text."`
+
+	proxies address.Proxies // of TrustedProxies
 
 	// Where Kubernetes says that the API server is.
 	serviceHost, servicePort string
@@ -255,8 +263,10 @@ func (s *settings) check(f *faults) {
 		f.add("CLIENT_CRL_FILE", "needs GATEHOUSE_CLIENT_CA_FILE: without it no certificate is accepted")
 	}
 	s.checkLists(f)
+	s.checkProxies(f)
 	s.checkCredentials(f)
 	s.checkClaimSources(f)
+	s.Limits.check(f)
 }
 
 func isPort(port string) bool {
@@ -280,6 +290,7 @@ func (s *settings) checkLists(f *faults) {
 		{"ENTRA_GROUPS", s.Entra.Groups},
 		{"ALLOWED_RESERVED_NAMES", s.AllowedReservedNames},
 		{"API_AUDIENCES", s.APIAudiences},
+		{"TRUSTED_PROXIES", s.TrustedProxies},
 	} {
 		for _, entry := range list.entries {
 			if entry == "" || strings.TrimSpace(entry) != entry {
@@ -291,6 +302,20 @@ func (s *settings) checkLists(f *faults) {
 		if !f.has("JWKS_ORIGINS") && !isOrigin(entry) {
 			f.add("JWKS_ORIGINS", "%q is not an origin like https://keys.example.com", entry)
 		}
+	}
+}
+
+// checkProxies judges what is said of the hops before gatehouse.
+func (s *settings) checkProxies(f *faults) {
+	var err error
+	if s.proxies, err = address.Parse(s.TrustedProxies); !f.has("TRUSTED_PROXIES") {
+		f.addAll("TRUSTED_PROXIES", err)
+	}
+	switch {
+	case s.ProxyProtocol != "on" && s.ProxyProtocol != "off":
+		f.add("PROXY_PROTOCOL", "%q is neither on nor off", s.ProxyProtocol)
+	case s.ProxyProtocol == "on" && len(s.TrustedProxies) == 0:
+		f.add("PROXY_PROTOCOL", "needs GATEHOUSE_TRUSTED_PROXIES: from anybody else a header is never read")
 	}
 }
 

@@ -35,6 +35,7 @@ func settingTests() map[string]settingTest {
 		"API_AUDIENCES":          testAPIAudiences,
 		"REVOCATION_FILE":        testRevocationFile,
 		"IMPERSONATION":          testImpersonation,
+		"END_STREAMS":            testEndStreams,
 		"SHUTDOWN_DELAY":         testShutdownDelay,
 		"SHUTDOWN_TIMEOUT":       testShutdownTimeout,
 		"LOG_LEVEL":              testLogLevel,
@@ -42,6 +43,8 @@ func settingTests() map[string]settingTest {
 	}
 	maps.Copy(tests, oidcSettingTests())
 	maps.Copy(tests, claimSourceSettingTests())
+	maps.Copy(tests, limitSettingTests())
+	maps.Copy(tests, addressSettingTests())
 	return tests
 }
 

@@ -21,7 +21,7 @@ func variablesOf(t reflect.Type, prefix string) []variable {
 		if !field.IsExported() {
 			continue
 		}
-		if inner := field.Tag.Get("envPrefix"); inner != "" {
+		if inner := field.Tag.Get("envPrefix"); inner != "" || field.Type.Kind() == reflect.Struct {
 			all = append(all, variablesOf(field.Type, prefix+inner)...)
 			continue
 		}

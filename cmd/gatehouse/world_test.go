@@ -152,7 +152,14 @@ type reply struct {
 // ask sends a GET of path with a bearer token.
 func (p *process) ask(t *testing.T, token, path string) reply {
 	t.Helper()
-	resp, err := p.client.Do(p.request(t, token, path))
+	answer, _ := p.send(t, p.request(t, token, path))
+	return answer
+}
+
+// send sends a request, and returns its audit id too.
+func (p *process) send(t *testing.T, r *http.Request) (answer reply, id string) {
+	t.Helper()
+	resp, err := p.client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,13 +168,13 @@ func (p *process) ask(t *testing.T, token, path string) reply {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := reply{code: resp.StatusCode, body: string(body)}
+	answer = reply{code: resp.StatusCode, body: string(body)}
 	if resp.Header.Get("X-Echo") != "" {
 		if err := json.Unmarshal(body, &answer.seen); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return answer
+	return answer, resp.Header.Get("Audit-Id")
 }
 
 func (p *process) request(t *testing.T, token, path string) *http.Request {

@@ -23,8 +23,17 @@ type Want struct {
 	Cut bool
 	// Status is the answer when Served is; default 200, or 101 on an upgrade.
 	Status int
+	// From is the client's address upstream when Served is; default 127.0.0.1.
+	From string
 	// Target is the request target upstream when Served is; default the same.
 	Target string
+}
+
+func (w Want) from() string {
+	if w.From == "" {
+		return "127.0.0.1"
+	}
+	return w.From
 }
 
 // Case is one row of a table.
@@ -117,7 +126,7 @@ func (t *Target) refusedWith(recs []Record, want Want) []string {
 	var out []string
 	for _, r := range recs {
 		if want.Cut {
-			out = append(out, t.Up.Arrived(r.uncut(), *want.Served, "127.0.0.1")...)
+			out = append(out, t.Up.Arrived(r.uncut(), *want.Served, want.from())...)
 			continue
 		}
 		out = append(out, fmt.Sprintf("O3: refused, yet upstream saw %s %q with %+.300v", r.Method, r.Target, r.Fields))
@@ -132,7 +141,7 @@ func (t *Target) arrived(recs []Record, want Want, req Request) []string {
 		target = req.Target
 	}
 	for _, r := range recs {
-		out = append(out, t.Up.Arrived(r, *want.Served, "127.0.0.1")...)
+		out = append(out, t.Up.Arrived(r, *want.Served, want.from())...)
 		if r.Target != target || r.Method != req.method() {
 			out = append(out, fmt.Sprintf("upstream saw %s %q, want %s %q", r.Method, r.Target, req.method(), target))
 		}

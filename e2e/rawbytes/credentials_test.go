@@ -102,6 +102,29 @@ func TestUnauthenticatedHTTP2IsClosed(t *testing.T) {
 	})
 }
 
+// TestFloodLocksNobodyOut holds that whoever floods gatehouse with forged tokens
+// takes nothing from the others at the same address: who was served before is
+// served, and so is who comes for the first time (threat 105).
+func TestFloodLocksNobodyOut(t *testing.T) {
+	eachTarget(t, func(t *testing.T, to *Target) {
+		for i := range 400 {
+			a, err := H1.Exchange(to.Addr, to.Roots, as(fmt.Sprintf("forged-%d", i), "/api"))
+			if err != nil || a.Status != 401 {
+				t.Fatalf("forged token %d: answered %d (%v, %v)", i, a.Status, a.Err, err)
+			}
+		}
+		for _, user := range []struct {
+			token string
+			id    Identity
+		}{{aliceToken, alice}, {bobToken, bob}} {
+			faults, err := to.Try(H2, Case{Request: as(user.token, "/api"), Want: served(user.id)})
+			if err != nil || len(faults) > 0 {
+				t.Errorf("after the flood: %v %q", err, faults)
+			}
+		}
+	})
+}
+
 const wsBearer = "base64url.bearer.authorization.k8s.io."
 
 func wsToken(token string) string {

@@ -105,6 +105,52 @@ func TestOnlyTheSocketAddressArrives(t *testing.T) {
 	attack(t, table)
 }
 
+// TestTrustedProxysWordCounts holds that a trusted proxy can say where a request
+// comes from, in X-Forwarded-For alone, that nobody before it can, and that the
+// API server gets one address and none of the list (threats 9, 86).
+func TestTrustedProxysWordCounts(t *testing.T) {
+	up, err := StartUpstream(shared.pki, true, proxyToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(up.Close)
+	p, err := shared.process(t.Name(), up, usersCSV(), "GATEHOUSE_TRUSTED_PROXIES=127.0.0.1,10.0.0.0/8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	to := &Target{Addr: p.Addr, Roots: shared.pki.Roots, Up: up, Secrets: shared.secrets, LogFrom: p.LogFrom}
+	var table []Case
+	for from, lists := range map[string][]string{
+		"198.51.100.7": {"198.51.100.7", "203.0.113.66, 198.51.100.7", "203.0.113.66, 198.51.100.7,10.1.2.3", "198.51.100.7:80", "::ffff:198.51.100.7"},
+		"2001:db8::7":  {"2001:db8::7", "[2001:db8::7]:443"},
+		"127.0.0.1":    {"", "unknown", "203.0.113.66,", "_hidden", "203.0.113.66 10.1.2.3", strings.Repeat("9", 9000)},
+		"10.1.2.3":     {"10.1.2.3", "203.0.113.66, , 10.1.2.3", "203.0.113.66" + strings.Repeat(",10.1.2.3", 900)},
+	} {
+		want := Want{Served: &alice, From: from}
+		for _, list := range lists {
+			table = append(table, Case{Name: fmt.Sprintf("%.30q", list), Want: want, Request: ask(Field{"X-Forwarded-For", list},
+				Field{"Forwarded", "for=203.0.113.66"}, Field{"X-Real-Ip", "203.0.113.66"}, Field{"X_Forwarded_For", "203.0.113.66"})})
+		}
+	}
+	table = append(table,
+		Case{Name: "several lines are one list", Want: Want{Served: &alice, From: "198.51.100.7"},
+			Request: ask(Field{"X-Forwarded-For", "203.0.113.66"}, Field{"x-forwarded-for", "198.51.100.7"}, Field{"X-FORWARDED-FOR", "10.1.2.3"}), On: lines},
+		Case{Name: "others alone", Want: served(alice), Request: ask(Field{"Forwarded", "for=203.0.113.66"}, Field{"X-Real-Ip", "203.0.113.66"})},
+	)
+	for k := range table {
+		table[k].Also = func(r Record) []string {
+			if got := r.Fields.All("X-Forwarded-For"); !slices.Equal(got, []string{table[k].Want.from()}) {
+				return []string{fmt.Sprintf("X-Forwarded-For upstream is %q", got)}
+			}
+			return nil
+		}
+	}
+	for _, c := range Carriers {
+		t.Run(string(c), func(t *testing.T) { tryAll(t, to, c, table) })
+	}
+}
+
 // TestTrailersNeverArrive holds that nothing can be said after the body
 // (threat 10).
 func TestTrailersNeverArrive(t *testing.T) {

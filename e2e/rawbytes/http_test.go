@@ -174,6 +174,7 @@ func TestHeaderBombs(t *testing.T) {
 		{Name: "one line of 3 MiB", Request: ask(Field{"X-Bomb", strings.Repeat("b", 3<<20)}), Want: bomb},
 		{Name: "sixty thousand lines", Request: ask(small...), Want: bomb},
 		{Name: "sixty thousand times one name", Request: ask(slices.Repeat(Fields{{"Accept", "application/json, text/plain"}}, 60000)...), Want: bomb},
+		{Name: "two thousand lines", Request: ask(slices.Repeat(Fields{{"Accept", "application/json"}}, 2000)...), Want: refused(431)},
 		{Name: "without a credential", Request: Request{Target: "/", Fields: Fields{{"X-Bomb", strings.Repeat("b", 3<<20)}}}, Want: bomb},
 		{Name: "a token of 3 MiB", Request: as(strings.Repeat("b", 3<<20), "/"), Want: bomb},
 		{Name: "the next client", Request: ask(), Want: served(alice)},

@@ -65,7 +65,7 @@ func ours(f Field, addr string) bool {
 
 // Arrived judges one recorded request (oracles O1 and O2): the proxy's
 // credential alone, the identity exactly, the configured host, and no header
-// of the client's that says who it is. addr is the client's socket address.
+// of the client's that says who it is. addr is the client's address.
 func (u *Upstream) Arrived(r Record, want Identity, addr string) []string {
 	var out []string
 	for _, f := range r.Faults {
@@ -164,7 +164,7 @@ func (r Record) connectionFaults() []string {
 
 var reasons = map[int][]string{
 	400: {"BadRequest"}, 401: {"Unauthorized"}, 403: {"Forbidden"}, 405: {"MethodNotAllowed"},
-	413: {"RequestEntityTooLarge"}, 431: {"RequestHeaderFieldsTooLarge", "BadRequest", "RequestEntityTooLarge"}, 500: {"InternalError"},
+	408: {"Timeout"}, 413: {"RequestEntityTooLarge"}, 429: {"TooManyRequests"}, 431: {"RequestHeaderFieldsTooLarge", "BadRequest", "RequestEntityTooLarge"}, 500: {"InternalError"},
 	502: {"BadGateway", "InternalError", "ServiceUnavailable", "UpstreamUnauthorized"}, 503: {"ServiceUnavailable"},
 }
 

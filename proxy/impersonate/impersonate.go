@@ -25,6 +25,9 @@ const (
 	extraPrefix = "Impersonate-Extra-"
 )
 
+// HopHeader names the gatehouses through which a request has come, by their ids.
+const HopHeader = "Gatehouse-Via"
+
 // passed are the caller's headers that the API server gets as they are, in
 // their canonical form: what kube-apiserver, its clients and the streaming
 // protocols read, and nothing that names a person, an address or a connection.
@@ -71,6 +74,7 @@ type Request struct {
 	Authorization string      // gatehouse's own credential, or empty where it is a client certificate
 	AuditID       string      // this request's id
 	ClientAddress string      // the caller's address, without port
+	Via           string      // ids of gatehouses; empty for none
 }
 
 // Header returns the whole header of the outgoing request. An error means that
@@ -135,6 +139,9 @@ func passable(r Request) http.Header {
 	out["Audit-Id"] = []string{r.AuditID}
 	if r.ClientAddress != "" {
 		out["X-Forwarded-For"] = []string{r.ClientAddress}
+	}
+	if r.Via != "" {
+		out[HopHeader] = []string{r.Via}
 	}
 	return out
 }

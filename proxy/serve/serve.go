@@ -16,16 +16,10 @@ import (
 	"time"
 )
 
-// Limits of the proxy's listener. There is none on the length of a request as a
-// whole: a watch, a log or an exec may last for days.
 const (
-	headerTimeout = 32 * time.Second // as kube-apiserver
-	idleTimeout   = 90 * time.Second // as kube-apiserver
-	maxHeader     = 1 << 20          // as kube-apiserver
-	maxStreams    = 250              // of one HTTP/2 connection; kube-apiserver has 100
-	pingAfter     = 30 * time.Second // of silence on an HTTP/2 connection
-	pingTimeout   = 15 * time.Second
-	cutTimeout    = time.Second // for requests that were cut off to notice
+	pingAfter   = 30 * time.Second // of silence on an HTTP/2 connection
+	pingTimeout = 15 * time.Second
+	cutTimeout  = time.Second // for requests that were cut off to notice
 )
 
 // Config is what a [Server] is made of.
@@ -33,6 +27,11 @@ type Config struct {
 	Listener    net.Listener
 	Handler     http.Handler
 	Certificate *Certificate
+	// Limits bound what clients can use. Default: DefaultLimits.
+	Limits Limits
+	// OnRejected is called for each connection that is closed because there are
+	// too many. Default: nothing is.
+	OnRejected func()
 	// ClientCAs returns the authorities whose certificates clients are asked
 	// for, at each handshake. Certificates are asked for, and not judged here: a
 	// refusal is an HTTP answer. Default: none are asked for.
@@ -55,6 +54,7 @@ type Config struct {
 // every other request up to Timeout. It returns nil if all of them ended by
 // themselves, and an error if some had to be cut off or serving failed.
 func Run(ctx context.Context, cfg Config) error {
+	limits := cfg.Limits.orDefault()
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	server := &http.Server{
@@ -62,19 +62,20 @@ func Run(ctx context.Context, cfg Config) error {
 		// `OPTIONS *` is the handler's to refuse.
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return base },
-		ReadHeaderTimeout:            headerTimeout,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               maxHeader,
+		ReadHeaderTimeout:            limits.HeaderTime,
+		IdleTimeout:                  limits.IdleTime,
+		MaxHeaderBytes:               limits.HeaderBytes,
 		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 		TLSConfig:                    tlsConfig(cfg),
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: maxStreams,
+			MaxConcurrentStreams: limits.Streams,
 			SendPingTimeout:      pingAfter,
 			PingTimeout:          pingTimeout,
 		},
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.ServeTLS(cfg.Listener, "", "") }()
+	listener := limitConnections(cfg.Listener, limits.Connections, cfg.OnRejected)
+	go func() { failed <- server.ServeTLS(listener, "", "") }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve on %s: %w", cfg.Listener.Addr(), err)

@@ -49,7 +49,7 @@ func (t *Target) call(ctx context.Context, method, path string, in, out any) err
 		// that was kept turns out to be closed. An empty value is not sent.
 		req.Header["Idempotency-Key"] = []string{}
 	}
-	resp, err := t.roundTrip(req)
+	resp, err := t.roundTrip(req, "")
 	if err != nil {
 		return err
 	}

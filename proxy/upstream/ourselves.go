@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
 )
 
 // maxReview is the longest answer to a review that is read.
@@ -15,16 +17,18 @@ const maxReview = 1 << 20
 // AsOurselves returns an http.RoundTripper for requests that gatehouse makes on
 // its own account: it takes the path and query of a request, and adds the
 // address of the Target in use and gatehouse's credential. It follows no
-// redirect.
+// redirect. Its requests bear l.ID as those that are forwarded do: at an API
+// server that is gatehouse itself, asking about a token would ask about a token.
 func (l *Live) AsOurselves() http.RoundTripper { return ourselves{l} }
 
 type ourselves struct{ live *Live }
 
 func (o ourselves) RoundTrip(r *http.Request) (*http.Response, error) {
-	return o.live.Target().roundTrip(r)
+	return o.live.Target().roundTrip(r, o.live.ID)
 }
 
-func (t *Target) roundTrip(r *http.Request) (*http.Response, error) {
+// roundTrip sends r with our credential, and with our id unless that is empty.
+func (t *Target) roundTrip(r *http.Request, id string) (*http.Response, error) {
 	out := r.Clone(r.Context())
 	out.URL = &url.URL{
 		Scheme: t.URL.Scheme, Host: t.URL.Host, RawQuery: r.URL.RawQuery,
@@ -33,6 +37,9 @@ func (t *Target) roundTrip(r *http.Request) (*http.Response, error) {
 	out.Host = ""
 	if authorization := t.Authorization(); authorization != "" {
 		out.Header.Set("Authorization", authorization)
+	}
+	if id != "" {
+		out.Header[impersonate.HopHeader] = []string{id}
 	}
 	return t.Requests.RoundTrip(out)
 }

@@ -37,7 +37,7 @@ func TestCallersConnections(t *testing.T) {
 func TestAsOurselves(t *testing.T) {
 	w := newWorld(t, "127.0.0.1")
 	for _, path := range []string{"", "/", "/clusters/a", "/clusters/a/"} {
-		var live upstream.Live
+		live := upstream.Live{ID: "an-id"}
 		live.Swap(w.load(t, "server: "+w.URL+path+", certificate-authority: ca.crt", "token: own"))
 		r := httptest.NewRequest(http.MethodGet, "https://elsewhere.example/apis/x?y=z", nil)
 		r.RequestURI = ""
@@ -52,6 +52,9 @@ func TestAsOurselves(t *testing.T) {
 		}
 		if got := resp.Request.Header["Authorization"]; len(got) != 1 || got[0] != "Bearer own" {
 			t.Errorf("%q: Authorization %q", path, got)
+		}
+		if got := resp.Request.Header["Gatehouse-Via"]; len(got) != 1 || got[0] != "an-id" {
+			t.Errorf("%q: by %q it would not know its own question again", path, got)
 		}
 		if r.Header.Get("Authorization") != "Bearer another" {
 			t.Error("the request was changed")

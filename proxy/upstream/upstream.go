@@ -246,7 +246,13 @@ func transport(cfg *rest.Config, tlsConfig *tls.Config) *http.Transport {
 }
 
 // Live is the Target in use, which a reload replaces.
-type Live struct{ current atomic.Pointer[Target] }
+type Live struct {
+	// ID is by what this gatehouse knows its own requests if they come back to
+	// it. Default: by nothing.
+	ID string
+
+	current atomic.Pointer[Target]
+}
 
 // Target returns the version in use.
 func (l *Live) Target() *Target { return l.current.Load() }
