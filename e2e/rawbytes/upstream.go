@@ -14,7 +14,6 @@ import (
 // the proxy's credential and without any identity.
 const ExecutedAsProxy = "EXECUTED-AS-PROXY-SA"
 
-
 // Served begins the fake's body for a request that ran as somebody.
 const Served = "SERVED-AS "
 
