@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,32 +33,6 @@ func (w world) once(t *testing.T, env map[string]string, stdin string, args ...s
 	return 0, output.String()
 }
 
-// accountWith makes a ServiceAccount with the rights of a manifest of deploy/,
-// apart from the one that serves, and returns its kubeconfig.
-func (w world) accountWith(t *testing.T, manifest, name string) string {
-	t.Helper()
-	content, err := os.ReadFile(w.Deploy(manifest))
-	if err != nil {
-		t.Fatal(err)
-	}
-	renamed := strings.ReplaceAll(string(content), "name: gatehouse", "name: "+name)
-	renamed = strings.ReplaceAll(renamed, "namespace: gatehouse", "namespace: "+name)
-	account := fmt.Sprintf(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q}}
----
-{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":%q,"namespace":%q}}
-`, name, name, name)
-	for _, objects := range []string{account, renamed} {
-		if err := w.Cluster.Apply(t.Context(), []byte(objects)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	kubeconfig, err := w.Cluster.ServiceAccountKubeconfig(t.Context(), name, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kubeconfig
-}
-
 // testCheckConnect: check --connect finds the rights that each manifest grants,
 // as a real API server has them, and names what a third account lacks.
 func (w world) testCheckConnect(t *testing.T) {
@@ -81,8 +54,9 @@ func (w world) testCheckConnect(t *testing.T) {
 	}
 	env["GATEHOUSE_TOKEN_REVIEW"] = "true"
 	shipped := env["GATEHOUSE_KUBECONFIG"]
-	legacy := w.accountWith(t, "rbac-legacy.yaml", "gatehouse-legacy")
-	reviewing := w.accountWith(t, "rbac-token-review.yaml", "gatehouse-reviewing-alone")
+	people := w.Env()
+	legacy := w.account(t, "checked-legacy", w.printed(t, people, "checked-legacy", "--legacy"))
+	reviewing := w.account(t, "checked-reviewing", w.printed(t, map[string]string{"GATEHOUSE_TOKEN_REVIEW": "true", "GATEHOUSE_IMPERSONATION": "false"}, "checked-reviewing"))
 	for _, test := range []struct {
 		kubeconfig string
 		code       int
@@ -91,13 +65,13 @@ func (w world) testCheckConnect(t *testing.T) {
 		{shipped, 0, []string{
 			"ok    issuer      " + w.Issuer.URL + ": 1 key (RS256) from", "ok    API server  is ready\n",
 			"ok    credential  is accepted, as system:serviceaccount:gatehouse:gatehouse\n", "ok    version     v1.37",
-			"ok    rights      constrained impersonation (deploy/rbac.yaml)\n",
+			"ok    rights      constrained impersonation\n",
 		}},
 		{legacy, 1, []string{
-			"ok    rights      legacy impersonation (deploy/rbac-legacy.yaml)\n", "warn  rights      the account may name anybody, system:masters too",
-			"FAIL  rights      missing: create tokenreviews.authentication.k8s.io; deploy/rbac-token-review.yaml grants it\n",
+			"ok    rights      legacy impersonation\n", "warn  rights      the account may name anybody, system:masters too",
+			"FAIL  rights      missing: create tokenreviews.authentication.k8s.io; apply what `gatehouse rbac --legacy --namespace checked-legacy --service-account door` prints\n",
 		}},
-		{reviewing, 1, []string{"FAIL  rights      the account may not say for whom a request is, so that every request will be refused: apply deploy/rbac.yaml\n"}},
+		{reviewing, 1, []string{"FAIL  rights      the account may not say for whom a request is, so that every such request will be refused: apply what `gatehouse rbac --namespace checked-reviewing --service-account door` prints\n"}},
 	} {
 		env["GATEHOUSE_KUBECONFIG"] = test.kubeconfig
 		code, output := w.once(t, env, "", "check", "--connect")

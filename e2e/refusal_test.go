@@ -176,7 +176,7 @@ func (w world) testReserved(t *testing.T) {
 	}
 }
 
-// testShippedRights: with the rights that deploy/rbac.yaml gives, gatehouse's
+// testShippedRights: with the rights that the manifests in deploy/ give, gatehouse's
 // account can say who a person is, and can neither do anything as itself nor
 // become an administrator or a node: the API server says no.
 func (w world) testShippedRights(t *testing.T) {

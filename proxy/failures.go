@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"context"
+	"encoding/base64"
 	"hash/maphash"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,19 +68,34 @@ func newFailures(l Limits) *failures {
 	return &failures{rate: rate, burst: rate * failureSpan.Seconds(), seed: maphash.MakeSeed(), addresses: map[netip.Addr]*origin{}}
 }
 
-// fingerprint stands for the credentials of r; it is 0 if there are none.
-func (f *failures) fingerprint(r *http.Request) uint64 {
-	var sum uint64
-	for _, name := range [...]string{"Authorization", "Sec-Websocket-Protocol"} {
-		for _, value := range r.Header[name] {
-			sum = sum*31 + maphash.String(f.seed, value[max(0, len(value)-fingerprinted):])
-		}
+// look returns what stands for the credentials of r, 0 if there are none, and
+// whether a token among them is longer than limit.
+func (f *failures) look(r *http.Request, limit int) (credential uint64, long bool) {
+	for _, value := range r.Header["Authorization"] {
+		credential = credential*31 + maphash.String(f.seed, value[max(0, len(value)-fingerprinted):])
+		long = long || len(value) > limit+len("Bearer ")
+	}
+	for _, value := range r.Header["Sec-Websocket-Protocol"] {
+		credential = credential*31 + maphash.String(f.seed, value)
+		long = long || len(value) > limit && holdsLongToken(value, limit)
 	}
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		raw := r.TLS.PeerCertificates[0].Raw
-		sum = sum*31 + maphash.Bytes(f.seed, raw[max(0, len(raw)-fingerprinted):])
+		credential = credential*31 + maphash.Bytes(f.seed, raw[max(0, len(raw)-fingerprinted):])
 	}
-	return sum
+	return credential, long
+}
+
+// holdsLongToken reports whether one of a list of protocols is longer than a
+// token within limit makes it.
+func holdsLongToken(protocols string, limit int) bool {
+	limit = len(auth.WebSocketBearerPrefix) + base64.RawURLEncoding.EncodedLen(limit)
+	for entry := range strings.SplitSeq(protocols, ",") {
+		if len(strings.TrimSpace(entry)) > limit {
+			return true
+		}
+	}
+	return false
 }
 
 // begin lets a request of client through to the authenticator, at once or after
@@ -137,9 +154,10 @@ func (f *failures) judged(client string, credential uint64, now time.Time, err e
 	defer f.mu.Unlock()
 	a := f.of(network(client), now)
 	f.overrun(a, now) // forgets what is long ago
-	// One second without a failure is enough to be trusted again.
-	if a.level = min(a.level+1, f.burst+f.rate); a.level > f.burst {
-		f.until.Store(now.Add(time.Second).UnixNano())
+	// A bound on what is held against an address: it ends within failureSpan.
+	if a.level = min(a.level+1, 2*f.burst); a.level > f.burst {
+		end := now.Add(time.Duration((a.level - f.burst) / f.rate * float64(time.Second)))
+		f.until.Store(max(f.until.Load(), end.UnixNano()))
 	}
 }
 
@@ -192,13 +210,16 @@ func network(client string) netip.Addr {
 	return netip.PrefixFrom(addr, 64).Masked().Addr()
 }
 
-// signIn returns whom the request's credential names, in the order that limits
-// on failures leave it.
+// signIn returns whom the request's credential names, if the header's limits
+// allow to look at it, and when those on failures do.
 func (p *Proxy) signIn(x *exchange, r *http.Request) (*auth.Identity, error) {
-	if holdsLongToken(r.Header, p.cfg.Limits.TokenBytes) {
+	if headerLines(r.Header) > p.cfg.Limits.HeaderLines {
+		return nil, tooManyLines
+	}
+	credential, long := p.failures.look(r, p.cfg.Limits.TokenBytes)
+	if long {
 		return nil, auth.Refuse(auth.KindUnknown, auth.TokenTooLong, "the token is longer than the limit")
 	}
-	credential := p.failures.fingerprint(r)
 	done, fault := p.failures.begin(r.Context(), x.client, credential, x.start)
 	if fault != nil {
 		return nil, fault

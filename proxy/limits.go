@@ -1,9 +1,8 @@
 package proxy
 
 import (
-	"encoding/base64"
+	"cmp"
 	"net/http"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,23 +47,12 @@ var DefaultLimits = Limits{
 // orDefault returns l with its zero fields filled.
 func (l Limits) orDefault() Limits {
 	d := DefaultLimits
-	for _, field := range []struct{ value, preset *int }{
-		{&l.TokenBytes, &d.TokenBytes},
-		{&l.HeaderLines, &d.HeaderLines},
-		{&l.Requests, &d.Requests},
-		{&l.Streams, &d.Streams},
-		{&l.RequestsPerUser, &d.RequestsPerUser},
-		{&l.StreamsPerUser, &d.StreamsPerUser},
-		{&l.FailuresPerAddress, &d.FailuresPerAddress},
-	} {
-		if *field.value == 0 {
-			*field.value = *field.preset
-		}
+	return Limits{
+		TokenBytes: cmp.Or(l.TokenBytes, d.TokenBytes), HeaderLines: cmp.Or(l.HeaderLines, d.HeaderLines),
+		Requests: cmp.Or(l.Requests, d.Requests), RequestsPerUser: cmp.Or(l.RequestsPerUser, d.RequestsPerUser),
+		Streams: cmp.Or(l.Streams, d.Streams), StreamsPerUser: cmp.Or(l.StreamsPerUser, d.StreamsPerUser),
+		FailuresPerAddress: cmp.Or(l.FailuresPerAddress, d.FailuresPerAddress), BodyTime: cmp.Or(l.BodyTime, d.BodyTime),
 	}
-	if l.BodyTime == 0 {
-		l.BodyTime = d.BodyTime
-	}
-	return l
 }
 
 // rejection is a limit that was reached: the metric's and the log's word for it,
@@ -118,28 +106,4 @@ func headerLines(h http.Header) int {
 		lines += len(values)
 	}
 	return lines
-}
-
-// holdsLongToken reports whether a credential in h is longer than limit, by its
-// length alone: a WebSocket's is in base64.
-func holdsLongToken(h http.Header, limit int) bool {
-	for _, value := range h["Authorization"] {
-		if len(value) > limit+len("Bearer ") {
-			return true
-		}
-	}
-	for _, value := range h["Sec-Websocket-Protocol"] {
-		if len(value) > limit && longestEntry(value) > base64.RawURLEncoding.EncodedLen(limit)+len(auth.WebSocketBearerPrefix) {
-			return true
-		}
-	}
-	return false
-}
-
-func longestEntry(list string) int {
-	longest := 0
-	for entry := range strings.SplitSeq(list, ",") {
-		longest = max(longest, len(strings.TrimSpace(entry)))
-	}
-	return longest
 }

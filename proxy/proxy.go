@@ -167,10 +167,6 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, *fault)
 		return
 	}
-	if headerLines(r.Header) > p.cfg.Limits.HeaderLines {
-		p.reject(x, r, tooManyLines)
-		return
-	}
 	identity, err := p.signIn(x, r)
 	if err != nil {
 		p.refuse(x, r, err)

@@ -61,6 +61,13 @@ func (m Mapping) ExtraKeys() []string {
 	return keys
 }
 
+// Carries reports whether the users that m makes may have groups, and a uid:
+// each needs a right of its own, too.
+func (m Mapping) Carries() (groups, uid bool) {
+	return m.mappings.Groups.Claim != "" || m.mappings.Groups.Expression != "",
+		m.mappings.UID.Claim != "" || m.mappings.UID.Expression != ""
+}
+
 // notBlank returns a list of value, or none if it is empty.
 func notBlank(value string) []string {
 	if value == "" {

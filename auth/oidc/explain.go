@@ -169,3 +169,12 @@ func (i *Issuer) ExtraKeys() []string {
 	}
 	return nil
 }
+
+// Carries reports whether the users that the mapping makes may have groups, and a
+// uid. A mapping that does not say so may make both.
+func (i *Issuer) Carries() (groups, uid bool) {
+	if mapping, ok := i.cfg.Mapping.(interface{ Carries() (groups, uid bool) }); ok {
+		return mapping.Carries()
+	}
+	return true, true
+}

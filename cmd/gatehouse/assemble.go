@@ -45,6 +45,7 @@ type parts struct {
 	self         selfName
 	reviews      reviewMetrics
 	revoked      revocation.Live
+	rightsStale  chan struct{}          // holds one value if our own rights should be asked about again
 	recheck      atomic.Pointer[func()] // judges the streams under way again; nil before there are any
 	watcher      *reload.Watcher
 	fetches      *prometheus.CounterVec
@@ -61,6 +62,7 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 		metrics:      prometheus.NewRegistry(),
 		names:        auth.NamePolicy{AllowedReserved: s.AllowedReservedNames},
 		certificate:  &serve.Certificate{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile},
+		rightsStale:  make(chan struct{}, 1),
 		warnings:     map[string][]string{},
 		fetches:      newFetchCounter(),
 		reviews:      newReviewMetrics(),
@@ -104,6 +106,7 @@ func (p *parts) changed() {
 	if p.accounts != nil {
 		p.accounts.Flush()
 	}
+	p.askRights()
 	p.recheckStreams()
 }
 
@@ -162,6 +165,7 @@ func (p *parts) loadUpstreamToken() ([]string, error) {
 	if target == nil {
 		return nil, nil // reported by loadUpstream
 	}
+	p.askRights() // it may be another account's
 	return notEmpty(target.TokenFile), target.ReloadToken()
 }
 

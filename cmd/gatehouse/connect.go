@@ -80,18 +80,6 @@ func describeKeys(keys []oidc.Key) string {
 	return fmt.Sprintf("%d keys (%s)", len(keys), strings.Join(algorithms, ", "))
 }
 
-// needs are the rights at the API server that the settings need.
-func (p *parts) needs() upstream.Needs {
-	var needs upstream.Needs
-	for _, issuer := range p.issuers.list() {
-		needs.ExtraKeys = append(needs.ExtraKeys, issuer.ExtraKeys()...)
-	}
-	if p.settings.TokenReview {
-		needs.Also = append(needs.Also, upstream.TokenReviews)
-	}
-	return needs
-}
-
 // askUpstream says how the API server takes us.
 func askUpstream(ctx context.Context, target *upstream.Target, needs upstream.Needs) []finding {
 	const subject = "API server"
@@ -109,8 +97,9 @@ func askUpstream(ctx context.Context, target *upstream.Target, needs upstream.Ne
 	} else {
 		findings = append(findings, finding{stateOK, subject, "is ready"})
 	}
-	if self, err := target.WhoAmI(ctx); err != nil {
-		findings = append(findings, finding{stateWarn, "credential", "is accepted, but whom it names cannot be asked: " + err.Error()})
+	self, selfErr := target.WhoAmI(ctx)
+	if selfErr != nil {
+		findings = append(findings, finding{stateWarn, "credential", "is accepted, but whom it names cannot be asked: " + selfErr.Error()})
 	} else {
 		findings = append(findings, finding{stateOK, "credential", "is accepted, as " + self})
 	}
@@ -119,13 +108,13 @@ func askUpstream(ctx context.Context, target *upstream.Target, needs upstream.Ne
 	} else {
 		findings = append(findings, finding{stateOK, "version", version.Git})
 	}
-	can, _ := version.Constrained()
-	needs.LegacyAlone = version.Major > 0 && !can
+	needs.LegacyAlone = version.LegacyAlone()
 	rights, err := target.Rights(ctx, needs)
 	if err != nil {
 		return append(findings, finding{stateFail, subjectRights, cannotBeTold + err.Error()})
 	}
-	return append(findings, judgeRights(rights, version)...)
+	rights.Self = self
+	return append(findings, judgeRights(rights, needs, version)...)
 }
 
 // unreached says why no answer came.
@@ -141,42 +130,40 @@ func unreached(err error) string {
 
 // judgeRights says which mode of impersonation our account has, and what it
 // lacks of it or has beyond it.
-func judgeRights(rights upstream.Rights, version upstream.Version) []finding {
+func judgeRights(rights upstream.Rights, needs upstream.Needs, version upstream.Version) []finding {
 	const subject = subjectRights
 	var findings []finding
 	add := func(state, format string, args ...any) {
 		findings = append(findings, finding{state, subject, fmt.Sprintf(format, args...)})
 	}
 	can, gated := version.Constrained()
-	old := version.Major > 0 && !can
-	manifest := rights.Mode.Manifest()
 	switch {
-	case rights.Mode == upstream.ModeNone && old:
-		manifest = upstream.ModeLegacy.Manifest()
-		fallthrough
-	case rights.Mode == upstream.ModeNone:
-		add(stateFail, "the account may not say for whom a request is, so that every request will be refused: apply %s", manifest)
+	case rights.Mode == upstream.ModeNone && needs.Users:
+		add(stateFail, "the account may not say for whom a request is, so that every such request will be refused: apply what `%s` prints", rights.Command())
 		return append(findings, judgeExcess(rights)...)
-	case rights.Mode == upstream.ModeConstrained && old:
-		add(stateFail, "the account has the rights of %s, but %s does not know constrained impersonation, which came with 1.36: apply %s",
-			manifest, version.Git, upstream.ModeLegacy.Manifest())
+	case rights.Mode == upstream.ModeConstrained && rights.Grant == upstream.ModeLegacy:
+		add(stateFail, "the account has the rights of constrained impersonation, but %s does not know it: it came with 1.36; apply what `%s` prints",
+			version.Git, rights.Command())
+		return append(findings, judgeExcess(rights)...)
 	case rights.Mode == upstream.ModeLegacy:
-		add(stateOK, "legacy impersonation (%s)", manifest)
+		add(stateOK, "legacy impersonation")
 		if can && !gated {
-			add(stateWarn, "the account may name anybody, system:masters too: %s knows constrained impersonation, so apply %s in place of %s",
-				version.Git, upstream.ModeConstrained.Manifest(), manifest)
+			add(stateWarn, "the account may name anybody, system:masters too: %s knows constrained impersonation, so apply what `%s` prints in place of its role",
+				version.Git, strings.Replace(rights.Command(), " --legacy", "", 1))
 		}
+	case rights.Mode == upstream.ModeNone && len(rights.Missing) == 0:
+		add(stateOK, "every right that the settings need")
 	case len(rights.Missing) == 0:
-		add(stateOK, "constrained impersonation (%s)", manifest)
+		add(stateOK, "constrained impersonation")
 		if gated {
 			add(stateWarn, "%s knows constrained impersonation with the feature gate ConstrainedImpersonation alone, which cannot be asked for", version.Git)
 		}
 	}
 	for _, right := range rights.Missing {
-		add(stateFail, "missing: %s; %s grants it", right, rights.Grantor(right))
+		add(stateFail, "missing: %s; apply what `%s` prints", right, rights.Command())
 	}
 	for _, right := range rights.Narrow {
-		add(stateWarn, "nobody can do this through gatehouse: %s; %s grants it, unless you narrowed the door", right, manifest)
+		add(stateWarn, "nobody can do this through gatehouse: %s; `%s` grants it, unless you narrowed the door", right, rights.Command())
 	}
 	return append(findings, judgeExcess(rights)...)
 }
@@ -193,7 +180,7 @@ func judgeExcess(rights upstream.Rights) []finding {
 		warn("more than is needed: the account may " + right.String() + ", and so may whoever steals its credential")
 	}
 	if rights.Fallback {
-		warn("the account has the verb impersonate too, which the API server falls back to silently: take " + upstream.ModeLegacy.Manifest() + " away")
+		warn("the account has the verb impersonate too, which the API server falls back to silently: take that role away")
 	}
 	return findings
 }

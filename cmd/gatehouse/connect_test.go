@@ -75,11 +75,14 @@ func (v reviewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Who may what, told by the body of a SelfSubjectAccessReview.
 func constrainedOnly(body string) bool {
-	return strings.Contains(body, `"verb":"impersonate`) && strings.Contains(body, `:user-info`)
+	return strings.Contains(body, `"verb":"impersonate:`) || strings.Contains(body, `"verb":"impersonate-on:`) || reviewsOnly(body)
 }
-func legacyOnly(body string) bool { return strings.Contains(body, `"verb":"impersonate"`) }
-func everything(string) bool      { return true }
-func nothing(string) bool         { return false }
+func legacyOnly(body string) bool {
+	return strings.Contains(body, `"verb":"impersonate"`) || reviewsOnly(body)
+}
+func reviewsOnly(body string) bool { return strings.Contains(body, `"subjectaccessreviews"`) }
+func everything(string) bool       { return true }
+func nothing(string) bool          { return false }
 
 // review starts v, and makes it the API server of w.
 func (w *world) review(t *testing.T, v reviewer) string {
@@ -122,7 +125,7 @@ func TestCheckConnect(t *testing.T) {
 			"ok    API server  " + server + " is reached, and its certificate is trusted\n" + ready +
 			"ok    credential  is accepted, as system:serviceaccount:g:g\n" +
 			"ok    version     v1.37.0\n" +
-			"ok    rights      constrained impersonation (deploy/rbac.yaml)\n"
+			"ok    rights      constrained impersonation\n"
 	}
 	good := "ok    issuer      " + second.URL + ": 2 keys (ES256, RS256) from " + second.URL + "/keys\n"
 	code, stdout, stderr := once(t, environ, "check", "--connect")
@@ -157,22 +160,22 @@ func TestCheckConnectUpstream(t *testing.T) {
 		not    string
 	}{
 		"legacy on an old cluster": {reviewer{version: "30", ready: 200, may: legacyOnly}, exitOK,
-			[]string{"ok    rights      legacy impersonation (deploy/rbac-legacy.yaml)\n"}, "warn"},
+			[]string{"ok    rights      legacy impersonation\n"}, "warn"},
 		"legacy on a new cluster": {reviewer{version: "36", ready: 200, may: legacyOnly}, exitOK,
-			[]string{"ok    rights      legacy impersonation", "warn  rights      the account may name anybody, system:masters too: v1.36.0 knows constrained impersonation, so apply deploy/rbac.yaml"}, "FAIL"},
+			[]string{"ok    rights      legacy impersonation", "warn  rights      the account may name anybody, system:masters too: v1.36.0 knows constrained impersonation, so apply what `gatehouse rbac --namespace g --service-account g` prints in place of its role\n"}, "FAIL"},
 		"constrained on an old cluster": {reviewer{version: "34", ready: 200, may: constrainedOnly}, exitFault,
-			[]string{"FAIL  rights      the account has the rights of deploy/rbac.yaml, but v1.34.0 does not know constrained impersonation, which came with 1.36: apply deploy/rbac-legacy.yaml\n"}, "ok    rights"},
+			[]string{"FAIL  rights      the account has the rights of constrained impersonation, but v1.34.0 does not know it: it came with 1.36; apply what `gatehouse rbac --legacy --namespace g --service-account g` prints\n"}, "ok    rights"},
 		"constrained behind a feature gate": {reviewer{version: "35", ready: 200, may: constrainedOnly}, exitOK,
-			[]string{"ok    rights      constrained impersonation (deploy/rbac.yaml)\n", "warn  rights      v1.35.0 knows constrained impersonation with the feature gate"}, "FAIL"},
+			[]string{"ok    rights      constrained impersonation\n", "warn  rights      v1.35.0 knows constrained impersonation with the feature gate"}, "FAIL"},
 		"everything on an old cluster": {reviewer{version: "34", ready: 200, may: everything}, exitOK,
-			[]string{"ok    rights      legacy impersonation (deploy/rbac-legacy.yaml)\n", "warn  rights      far more than is needed"}, "constrained"},
+			[]string{"ok    rights      legacy impersonation\n", "warn  rights      far more than is needed"}, "constrained"},
 		"no rights": {reviewer{version: "36", ready: 200, may: nothing}, exitFault,
-			[]string{"FAIL  rights      the account may not say for whom a request is, so that every request will be refused: apply deploy/rbac.yaml\n"}, "ok    rights"},
-		"no rights on an old cluster": {reviewer{version: "30", ready: 200, may: nothing}, exitFault, []string{"apply deploy/rbac-legacy.yaml\n"}, "ok    rights"},
+			[]string{"FAIL  rights      the account may not say for whom a request is, so that every such request will be refused: apply what `gatehouse rbac --namespace g --service-account g` prints\n"}, "ok    rights"},
+		"no rights on an old cluster": {reviewer{version: "30", ready: 200, may: nothing}, exitFault, []string{"apply what `gatehouse rbac --legacy --namespace g --service-account g` prints\n"}, "ok    rights"},
 		"a missing right": {reviewer{version: "36", ready: 200, may: func(b string) bool { return constrainedOnly(b) && !strings.Contains(b, `"uids"`) }}, exitFault,
-			[]string{"FAIL  rights      missing: impersonate:user-info uids.authentication.k8s.io; deploy/rbac.yaml grants it\n"}, "ok    rights"},
+			[]string{"FAIL  rights      missing: impersonate:user-info uids.authentication.k8s.io; apply what `gatehouse rbac --namespace g --service-account g` prints\n"}, "ok    rights"},
 		"a narrower door": {reviewer{version: "36", ready: 200, may: func(b string) bool { return constrainedOnly(b) && !strings.Contains(b, `:delete"`) }}, exitOK,
-			[]string{"ok    rights", "warn  rights      nobody can do this through gatehouse: impersonate-on:user-info:delete *.*; deploy/rbac.yaml grants it, unless"}, "FAIL"},
+			[]string{"ok    rights", "warn  rights      nobody can do this through gatehouse: impersonate-on:user-info:delete *.*; `gatehouse rbac --namespace g --service-account g` grants it, unless"}, "FAIL"},
 		"far too much": {reviewer{version: "36", ready: 200, may: everything}, exitOK,
 			[]string{"warn  rights      far more than is needed: the account may do everything (* *.*)"}, "FAIL"},
 		"not ready": {reviewer{version: "36", ready: 500, may: constrainedOnly}, exitFault,
@@ -249,7 +252,7 @@ func TestCheckConnectTokenReview(t *testing.T) {
 	w := newWorld(t)
 	w.review(t, reviewer{version: "36", ready: 200, may: constrainedOnly})
 	code, stdout, _ := once(t, w.environ(map[string]string{"TOKEN_REVIEW": "true"}), "check", "--connect")
-	if want := "FAIL  rights      missing: create tokenreviews.authentication.k8s.io; deploy/rbac-token-review.yaml grants it\n"; code != exitFault || !strings.Contains(stdout, want) {
+	if want := "FAIL  rights      missing: create tokenreviews.authentication.k8s.io; apply what `gatehouse rbac --namespace g --service-account g` prints\n"; code != exitFault || !strings.Contains(stdout, want) {
 		t.Errorf("exit code %d, want %q:\n%s", code, want, stdout)
 	}
 }
@@ -264,7 +267,7 @@ func TestCheckConnectExtra(t *testing.T) {
 		return constrainedOnly(b) && !bytes.Contains([]byte(b), []byte("example.com/tenant"))
 	}})
 	code, stdout, _ := once(t, environ, "check", "--connect")
-	if want := "FAIL  rights      missing: impersonate:user-info userextras.authentication.k8s.io/example.com/tenant; an entry userextras/example.com/tenant in the ClusterRole of deploy/rbac.yaml grants it\n"; code != exitFault || !strings.Contains(stdout, want) {
+	if want := "FAIL  rights      missing: impersonate:user-info userextras.authentication.k8s.io/example.com/tenant; apply what `gatehouse rbac --namespace g --service-account g` prints\n"; code != exitFault || !strings.Contains(stdout, want) {
 		t.Errorf("exit code %d, want %q:\n%s", code, want, stdout)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -120,18 +119,7 @@ func (o explainOptions) run(cmd *cobra.Command, environ map[string]string) error
 // which nobody is judged is a note: who looks into a refusal need not have the
 // serving key.
 func loadToExplain(environ map[string]string) (p *parts, notes []error, err error) {
-	var all, f faults
-	s := parseSettings(environ, &all)
-	p = assemble(s, slog.New(slog.DiscardHandler), &all)
-	for _, one := range all {
-		placed, ok := errors.AsType[fault](one)
-		if ok && (placed.variable == "TLS_CERT_FILE" || placed.variable == "TLS_KEY_FILE" || placed.variable == "KUBECONFIG") {
-			notes = append(notes, one)
-		} else {
-			f = append(f, one)
-		}
-	}
-	return p, notes, f.err()
+	return loadWithout(environ, servingVariables)
 }
 
 // explain judges a credential by the authenticators and the name policy that

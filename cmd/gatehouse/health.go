@@ -28,7 +28,7 @@ type health struct {
 	parts    *parts
 	stopping atomic.Bool
 	upstream atomic.Pointer[error] // what the last probe met; nil before the first
-	rights   rightsWatch
+	rights   ownRights
 }
 
 // watchUpstream asks the API server again and again, until ctx ends.
@@ -47,7 +47,6 @@ func (h *health) watchUpstream(ctx context.Context) {
 		pause := probeRetry
 		if err == nil {
 			pause = probeEvery
-			h.askRights(ctx) // after the note: nobody waits for it to be ready
 		}
 		select {
 		case <-ctx.Done():
@@ -64,6 +63,7 @@ func (h *health) note(err error) {
 	case err != nil && (last == nil || *last == nil):
 		h.parts.log.Error("the API server fails its check", "error", err)
 	case err == nil && (last == nil || *last != nil):
+		h.parts.askRights() // it may be another version, or have other roles, than before
 		h.parts.log.Info("the API server passes its check", "server", h.parts.upstream.Target().URL.Host)
 	}
 }
@@ -82,7 +82,7 @@ func (h *health) checks() []serve.Check {
 	if h.stopping.Load() {
 		serving.Err = errors.New("shutting down")
 	}
-	checks := []serve.Check{serving, {Name: "apiserver", Err: h.upstreamError()}}
+	checks := []serve.Check{serving, {Name: "apiserver", Err: h.upstreamError()}, h.rights.check()}
 	list := h.parts.issuers.list()
 	somebody := h.parts.tokenCount.Load() > 0 || h.parts.clientCerts.CAs() != nil
 	for _, issuer := range list {
@@ -96,7 +96,7 @@ func (h *health) checks() []serve.Check {
 	for _, issuer := range list {
 		checks = append(checks, issuerCheck(issuer, somebody))
 	}
-	return append(checks, h.rights.checks()...)
+	return checks
 }
 
 // issuerCheck is the line of one issuer. A failure leaves the replica ready if
@@ -150,7 +150,7 @@ func (h *health) registerMetrics() error {
 		gauge("gatehouse_serving_certificate_expiry_timestamp_seconds", "When the serving certificate ends, in Unix time.", nil,
 			func() float64 { return float64(h.parts.certificate.Expires().Unix()) }),
 	}
-	all = append(all, h.parts.fetches, h.parts.lookups, h.parts.groupLookups, issuerMetrics{&h.parts.issuers}, h.parts.crlMetric())
+	all = append(all, h.parts.fetches, h.parts.lookups, h.parts.groupLookups, issuerMetrics{&h.parts.issuers}, h.parts.crlMetric(), rightsMetrics{&h.rights})
 	for _, issuer := range h.parts.issuers.list() {
 		for _, result := range []bool{true, false} {
 			h.parts.fetches.WithLabelValues(issuerHash(issuer.URL()), resultLabel(result))

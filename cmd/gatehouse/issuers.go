@@ -70,6 +70,14 @@ func (s *issuers) list() []*oidc.Issuer {
 	return nil
 }
 
+// present returns the issuers in use, and whether anybody needs no credential.
+func (s *issuers) present() (list []*oidc.Issuer, anonymous bool) {
+	if set := s.current.Load(); set != nil {
+		return set.list, set.anonymous.Enabled
+	}
+	return nil, false
+}
+
 // router returns the set in use as what tells tokens apart, or nil.
 func (s *issuers) router() *oidc.Issuers {
 	if set := s.current.Load(); set != nil {

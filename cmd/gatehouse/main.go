@@ -70,7 +70,7 @@ func newRoot(environ map[string]string) *cobra.Command {
 		Short: "The front door of a Kubernetes cluster for any identity",
 		Long: "gatehouse stands in front of a Kubernetes API server. It checks who a caller is, by an\n" +
 			"OIDC ID token or a static token, and forwards the request as that user.",
-		Example:       "  gatehouse check --connect\n  gatehouse serve\n  gatehouse explain < token",
+		Example:       "  gatehouse check --connect\n  gatehouse serve\n  gatehouse explain < token\n  gatehouse rbac | kubectl apply -f -",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -82,7 +82,7 @@ func newRoot(environ map[string]string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(environ), newCheck(environ), newExplain(environ), newVersion())
+	root.AddCommand(newServe(environ), newCheck(environ), newExplain(environ), newRBAC(environ), newVersion())
 	for _, command := range root.Commands() {
 		if command.Args != nil {
 			continue

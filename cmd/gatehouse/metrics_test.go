@@ -14,6 +14,7 @@ import (
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/auth/authtest"
+	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
 // metricsWorld returns /metrics of a gatehouse after traffic of every kind, the
@@ -86,13 +87,14 @@ func closedLabels(issuer *authtest.Issuer) map[string][]string {
 		"verb":        {"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "connect", "other"},
 		"answered_by": {"upstream", "gatehouse"},
 		"result":      {"accepted", "success", "failure", "hit", "miss"},
+		"limit":       {"header_lines", "user_requests", "user_streams", "all_requests", "all_streams", "failed_authentications", "slow_body", "connections"},
 		"reason":      {"unreachable", "own_credential", "own_rights", "certificate", "timeout", "broken", "shutdown", "identity_changed"},
 		"kind":        {"request", "watch", "connect"},
 		"source":      {"serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file"},
 		"resolver":    {"distributed", "entra"},
+		"rule":        upstream.RuleNames(),
 		"issuer_hash": {issuerHash(issuer.URL)},
 		"mode":        {"", "serviceaccount", "user-info", "legacy"},
-		"limit":       {"header_lines", "user_requests", "user_streams", "all_requests", "all_streams", "failed_authentications", "slow_body", "connections"},
 		"decision":    {"allowed", "denied", "failed"},
 		"le":          {"+Inf"},
 		"code":        {"other"},

@@ -16,7 +16,7 @@ func TestReady(t *testing.T) {
 	for path, want := range map[string]string{
 		"/livez":          "ok\n",
 		"/readyz":         "ok\n",
-		"/readyz?verbose": "[+]serving ok\n[+]apiserver ok\n[+]issuer/" + issuer.URL + " ok\nreadyz check passed\n",
+		"/readyz?verbose": "[+]serving ok\n[+]apiserver ok\n[+]rights ok\n[+]issuer/" + issuer.URL + " ok\nreadyz check passed\n",
 	} {
 		if code, body := p.opsGet(t, path); code != http.StatusOK || body != want {
 			t.Errorf("%s: %d %q, want 200 %q", path, code, body, want)

@@ -91,6 +91,7 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	p.issuers.start(background)
 	go p.watcher.Run(background)
 	go h.watchUpstream(background)
+	go h.watchRights(background)
 	ops := serve.OpsServer(serve.Ops(h.checks, p.metrics))
 	defer ops.Close()
 	go func() {
@@ -130,7 +131,7 @@ func (h *health) newProxy() (*proxy.Proxy, error) {
 		Proxies:        p.settings.proxies,
 		ID:             p.upstream.ID,
 		Self:           p.ownName,
-		OnForbidden:    h.rights.doubt,
+		OnForbidden:    h.doubtRights,
 		Metrics:        p.metrics,
 		Log:            p.log,
 	})

@@ -198,6 +198,7 @@ type apiServer struct {
 	arrived   chan struct{} // a request for /slow, a watch or an upgrade has come
 	release   chan struct{} // each value lets one request for /slow end
 	reviews   reviews
+	rights    rights
 }
 
 func newAPIServer(t *testing.T, ca *authtest.CA, http2 bool) *apiServer {
@@ -234,6 +235,8 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/readyz":
 		w.WriteHeader(int(a.readyCode.Load()))
+	case r.URL.Path == accessReviews && r.Header.Get("Impersonate-User") == "":
+		a.rights.answer(w, r)
 	case strings.HasPrefix(r.URL.Path, "/apis/authentication.k8s.io/"), strings.HasPrefix(r.URL.Path, "/apis/authorization.k8s.io/"):
 		a.reviews.answer(w, r)
 	case r.URL.Path == "/slow":

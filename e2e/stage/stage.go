@@ -29,7 +29,7 @@ var people []byte
 //go:embed sudo.yaml
 var sudo []byte
 
-// The account that deploy/rbac.yaml makes for gatehouse.
+// The account that the manifests in deploy/ make for gatehouse.
 const (
 	AccountNamespace = "gatehouse"
 	AccountName      = "gatehouse"
@@ -120,16 +120,11 @@ func (s *Stage) startCluster(ctx context.Context, cfg cluster.Config) error {
 	if s.Cluster, err = cluster.Start(ctx, cfg); err != nil {
 		return err
 	}
-	for _, name := range []string{"rbac.yaml", "rbac-token-review.yaml"} {
-		rights, err := os.ReadFile(s.Deploy(name))
-		if err != nil {
-			return fmt.Errorf("read gatehouse's own rights: %w", err)
-		}
-		if err := s.Cluster.Apply(ctx, rights); err != nil {
-			return err
-		}
+	rights, err := os.ReadFile(s.Deploy("rbac-token-review.yaml")) // the other manifests are less
+	if err != nil {
+		return fmt.Errorf("read gatehouse's own rights: %w", err)
 	}
-	for _, manifest := range [][]byte{people, sudo} {
+	for _, manifest := range [][]byte{rights, people, sudo} {
 		if err := s.Cluster.Apply(ctx, manifest); err != nil {
 			return err
 		}

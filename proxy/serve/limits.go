@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"sync"
@@ -35,20 +36,11 @@ var DefaultLimits = Limits{
 // orDefault returns l with its zero fields filled.
 func (l Limits) orDefault() Limits {
 	d := DefaultLimits
-	for _, field := range []struct{ value, preset *int }{
-		{&l.HeaderBytes, &d.HeaderBytes}, {&l.Streams, &d.Streams}, {&l.Connections, &d.Connections},
-	} {
-		if *field.value == 0 {
-			*field.value = *field.preset
-		}
+	return Limits{
+		HeaderBytes: cmp.Or(l.HeaderBytes, d.HeaderBytes), HeaderTime: cmp.Or(l.HeaderTime, d.HeaderTime),
+		IdleTime: cmp.Or(l.IdleTime, d.IdleTime), Streams: cmp.Or(l.Streams, d.Streams),
+		Connections: cmp.Or(l.Connections, d.Connections),
 	}
-	if l.HeaderTime == 0 {
-		l.HeaderTime = d.HeaderTime
-	}
-	if l.IdleTime == 0 {
-		l.IdleTime = d.IdleTime
-	}
-	return l
 }
 
 // limitedListener closes connections of which there are too many. An address

@@ -57,22 +57,7 @@ func Run(ctx context.Context, cfg Config) error {
 	limits := cfg.Limits.orDefault()
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	server := &http.Server{
-		Handler: cfg.Handler,
-		// `OPTIONS *` is the handler's to refuse.
-		DisableGeneralOptionsHandler: true,
-		BaseContext:                  func(net.Listener) context.Context { return base },
-		ReadHeaderTimeout:            limits.HeaderTime,
-		IdleTimeout:                  limits.IdleTime,
-		MaxHeaderBytes:               limits.HeaderBytes,
-		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
-		TLSConfig:                    tlsConfig(cfg),
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: limits.Streams,
-			SendPingTimeout:      pingAfter,
-			PingTimeout:          pingTimeout,
-		},
-	}
+	server := newServer(base, cfg, limits)
 	failed := make(chan error, 1)
 	listener := limitConnections(cfg.Listener, limits.Connections, cfg.OnRejected)
 	go func() { failed <- server.ServeTLS(listener, "", "") }()
@@ -105,6 +90,26 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	return nil
+}
+
+// newServer returns a server whose requests end with base.
+func newServer(base context.Context, cfg Config, limits Limits) *http.Server {
+	return &http.Server{
+		Handler: cfg.Handler,
+		// `OPTIONS *` is the handler's to refuse.
+		DisableGeneralOptionsHandler: true,
+		BaseContext:                  func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout:            limits.HeaderTime,
+		IdleTimeout:                  limits.IdleTime,
+		MaxHeaderBytes:               limits.HeaderBytes,
+		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		TLSConfig:                    tlsConfig(cfg),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: limits.Streams,
+			SendPingTimeout:      pingAfter,
+			PingTimeout:          pingTimeout,
+		},
+	}
 }
 
 func tlsConfig(cfg Config) *tls.Config {

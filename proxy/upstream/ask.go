@@ -83,6 +83,13 @@ func (v Version) Constrained() (can, gated bool) {
 	return gated || v.Major > 1 || v.Major == 1 && v.Minor >= 36, gated
 }
 
+// LegacyAlone reports whether v is known, and too old for constrained
+// impersonation.
+func (v Version) LegacyAlone() bool {
+	can, _ := v.Constrained()
+	return v.Major > 0 && !can
+}
+
 // Version asks the API server for its version.
 func (t *Target) Version(ctx context.Context) (Version, error) {
 	var out struct {

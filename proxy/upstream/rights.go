@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,26 +41,6 @@ const (
 	ModeLegacy      Mode = "legacy"      // the verb impersonate
 )
 
-// Manifest returns the file that grants a mode's rights.
-func (m Mode) Manifest() string {
-	if m == ModeLegacy {
-		return "deploy/rbac-legacy.yaml"
-	}
-	return "deploy/rbac.yaml"
-}
-
-// Needs are the rights that depend on the settings.
-type Needs struct {
-	// ExtraKeys are keys of extra that identities carry, besides the id of the
-	// credential.
-	ExtraKeys []string
-	// Also are rights that are needed in every mode. Default: none.
-	Also []Right
-	// LegacyAlone says that the API server knows no constrained impersonation,
-	// so that legacy rights, where there are any, are the ones that count.
-	LegacyAlone bool
-}
-
 // Rights is what our own account may do, as the API server says.
 type Rights struct {
 	Mode Mode
@@ -74,71 +55,47 @@ type Rights struct {
 	// Excess are rights that are not needed, and that a thief of our credential
 	// would have.
 	Excess []Right
+	// CanName says that the account may name users, so that somebody can be
+	// served by impersonation.
+	CanName bool
+	// Grant is the mode whose rights should be granted.
+	Grant Mode
+	// Self is the account's user name, if it is known.
+	Self string
 }
 
-// Err returns an error that names what is missing, or nil.
+// Command returns the command that prints a manifest with the rights that r
+// should have, for the same account.
+func (r Rights) Command() string {
+	command := "gatehouse rbac"
+	if r.Grant == ModeLegacy {
+		command += " --legacy"
+	}
+	// Another manifest would be for an account that nobody uses.
+	account, ok := strings.CutPrefix(r.Self, "system:serviceaccount:")
+	if namespace, name, found := strings.Cut(account, ":"); ok && found && account != "gatehouse:gatehouse" {
+		command += " --namespace " + namespace + " --service-account " + name
+	}
+	return command
+}
+
+// Err returns an error that names what is missing and what grants it, or nil.
 func (r Rights) Err() error {
 	if len(r.Missing) == 0 {
 		return nil
 	}
 	names := make([]string, len(r.Missing))
 	for i, right := range r.Missing {
-		names[i] = right.String() + " (" + r.Grantor(right) + ")"
+		names[i] = right.String()
 	}
-	return fmt.Errorf("gatehouse's own account lacks: %s", strings.Join(names, "; "))
+	return fmt.Errorf("gatehouse's own account lacks: %s; apply what `%s` prints", strings.Join(names, ", "), r.Command())
 }
 
-// Grantor says which manifest grants a right.
-func (r Rights) Grantor(right Right) string {
-	switch {
-	case right == TokenReviews:
-		return "deploy/rbac-token-review.yaml"
-	case right.Resource == "userextras" && right.Subresource != credentialIDKey:
-		return "an entry userextras/" + right.Subresource + " in the ClusterRole of " + r.Mode.Manifest()
-	default:
-		return r.Mode.Manifest()
-	}
-}
+// Lacks reports whether right is missing.
+func (r Rights) Lacks(right Right) bool { return slices.Contains(r.Missing, right) }
 
 // TokenReviews is the right to ask whom a ServiceAccount token names.
 var TokenReviews = Right{Verb: "create", Group: authenticationGroup, Resource: "tokenreviews"}
-
-const (
-	authenticationGroup = "authentication.k8s.io"
-	// credentialIDKey is auth.CredentialIDKey, which every token with a `jti` and
-	// every certificate brings.
-	credentialIDKey = "authentication.kubernetes.io/credential-id"
-)
-
-// identityRights are what it takes to name a user, by verb; the legacy ones have
-// users and groups in the core group.
-func identityRights(verb, coreGroup string, extraKeys []string) []Right {
-	rights := []Right{
-		{Verb: verb, Group: coreGroup, Resource: "users"},
-		{Verb: verb, Group: coreGroup, Resource: "groups"},
-		{Verb: verb, Group: authenticationGroup, Resource: "uids"},
-	}
-	for _, key := range append([]string{credentialIDKey}, extraKeys...) {
-		right := Right{Verb: verb, Group: authenticationGroup, Resource: "userextras", Subresource: key}
-		if !slices.Contains(rights, right) {
-			rights = append(rights, right)
-		}
-	}
-	return rights
-}
-
-// doorRights are what may be asked in people's names, as deploy/rbac.yaml has it.
-func doorRights() []Right {
-	const verb = "impersonate-on:user-info:"
-	var rights []Right
-	for _, on := range []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"} {
-		rights = append(rights, Right{Verb: verb + on, Group: "*", Resource: "*"})
-	}
-	for _, on := range []string{"get", "head"} {
-		rights = append(rights, Right{Verb: verb + on, Path: "*"})
-	}
-	return rights
-}
 
 // excessRights are none of gatehouse's business.
 func excessRights() []Right {
@@ -150,37 +107,74 @@ func excessRights() []Right {
 	}
 }
 
+// OwnRights asks the API server for its version, and then what our own account
+// may do. An error means that it did not answer every question.
+func (t *Target) OwnRights(ctx context.Context, needs Needs) (Rights, error) {
+	version, err := t.Version(ctx)
+	if _, answered := errors.AsType[StatusError](err); err != nil && !answered {
+		return Rights{}, fmt.Errorf("ask for the version: %w", err)
+	}
+	needs.LegacyAlone = version.LegacyAlone()
+	rights, err := t.Rights(ctx, needs)
+	if err == nil && len(rights.Missing) > 0 {
+		rights.Self, _ = t.WhoAmI(ctx) // for the command alone
+	}
+	return rights, err
+}
+
 // Rights asks the API server what our own account may do. An error means that
 // it did not answer every question.
 func (t *Target) Rights(ctx context.Context, needs Needs) (Rights, error) {
-	constrained := identityRights("impersonate:user-info", authenticationGroup, needs.ExtraKeys)
-	legacy := identityRights("impersonate", "", needs.ExtraKeys)
-	door, excess := doorRights(), excessRights()
-	allowed, err := t.allowedAll(ctx, slices.Concat(constrained, legacy, door, excess, needs.Also))
+	needs = needs.complete()
+	constrained, legacy := rightsOf(needs.identityRules(ModeConstrained)), rightsOf(needs.identityRules(ModeLegacy))
+	door, also, excess := rightsOf(needs.doorRules(&Door{})), rightsOf(needs.reviewRules()), excessRights()
+	allowed, err := t.allowedAll(ctx, slices.Concat(constrained, legacy, door, readingSample(), also, excess))
 	if err != nil {
 		return Rights{}, err
 	}
 	held := func(r Right) bool { return allowed[r] }
 	lacking := func(list []Right) []Right { return slices.DeleteFunc(slices.Clone(list), held) }
 
-	rights := Rights{Mode: ModeNone, Missing: constrained}
+	rights := Rights{Mode: ModeNone, Grant: ModeConstrained, Missing: constrained}
 	if needs.LegacyAlone {
-		rights.Missing = legacy
+		rights.Grant, rights.Missing = ModeLegacy, legacy
 	}
 	hasConstrained := slices.ContainsFunc(constrained, held) || slices.ContainsFunc(door, held)
-	hasLegacy := held(legacy[0]) || held(legacy[1]) // users and groups alone are in another API group
+	// The other legacy rights are in the API group of the constrained ones.
+	hasLegacy := slices.ContainsFunc(legacy, func(r Right) bool { return r.Group == "" && held(r) })
 	switch {
-	case hasConstrained && !(needs.LegacyAlone && hasLegacy):
-		rights.Mode, rights.Fallback, rights.Missing, rights.Narrow = ModeConstrained, hasLegacy, lacking(constrained), lacking(door)
-		if len(rights.Narrow) == len(door) { // a door through which nothing goes is not meant
+	case hasConstrained && needs.LegacyAlone && !hasLegacy:
+		rights.Mode = ModeConstrained // and all of them are worth nothing there
+	case hasConstrained && !needs.LegacyAlone:
+		rights.Mode, rights.Fallback, rights.Missing = ModeConstrained, hasLegacy, lacking(constrained)
+		if rights.Narrow = narrow(door, held); len(rights.Narrow) == len(door) { // nothing goes through, which is not meant
 			rights.Missing, rights.Narrow = append(rights.Missing, door...), nil
 		}
+		rights.CanName = held(constrained[0])
 	case hasLegacy:
-		rights.Mode, rights.Missing = ModeLegacy, lacking(legacy)
+		rights.Mode, rights.Grant, rights.Missing = ModeLegacy, ModeLegacy, lacking(legacy)
+		rights.CanName = held(legacy[0])
 	}
-	rights.Missing = append(rights.Missing, lacking(needs.Also)...)
+	rights.Missing = append(rights.Missing, lacking(also)...)
 	rights.Excess = slices.DeleteFunc(excess, func(r Right) bool { return !held(r) })
 	return rights, nil
+}
+
+// readingSample stands for the door that lets reading alone through: too long to
+// ask about each of its resources.
+func readingSample() []Right {
+	sample := Rule{Groups: inCore, Resources: []string{"pods"}, Verbs: on("user-info", readVerbs)}
+	return sample.Rights()
+}
+
+// narrow returns what of door is not held. Reading counts as held if it is for
+// what stands for all of it.
+func narrow(door []Right, held func(Right) bool) []Right {
+	return slices.DeleteFunc(slices.Clone(door), func(r Right) bool {
+		return held(r) || r.Path == "" && slices.ContainsFunc(readingSample(), func(sample Right) bool {
+			return sample.Verb == r.Verb && held(sample)
+		})
+	})
 }
 
 // maxQuestions is how many are asked at a time.

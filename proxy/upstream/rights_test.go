@@ -22,9 +22,10 @@ import (
 
 const credentialID = "userextras/authentication.kubernetes.io/credential-id"
 
-// constrained and legacy are what deploy/rbac.yaml and deploy/rbac-legacy.yaml
-// grant, as `verb group/resource/subresource` or `verb path`.
+// usual are the needs of most settings, and constrained and legacy what grants
+// them, as `verb group/resource/subresource` or `verb path`.
 var (
+	usual       = upstream.Needs{Users: true, Groups: true, UIDs: true, ExtraKeys: []string{"authentication.kubernetes.io/credential-id"}}
 	constrained = []string{
 		"impersonate:user-info authentication.k8s.io/users", "impersonate:user-info authentication.k8s.io/groups",
 		"impersonate:user-info authentication.k8s.io/uids", "impersonate:user-info authentication.k8s.io/" + credentialID,
@@ -39,6 +40,14 @@ var (
 	}
 )
 
+// needing returns the usual needs, changed.
+func needing(change func(*upstream.Needs)) upstream.Needs {
+	needs := usual
+	needs.ExtraKeys = slices.Clone(usual.ExtraKeys)
+	change(&needs)
+	return needs
+}
+
 // without returns rights but for one.
 func without(rights []string, one string) []string {
 	if !slices.Contains(rights, one) {
@@ -50,6 +59,12 @@ func without(rights []string, one string) []string {
 // newReviewer is an API server that answers SelfSubjectAccessReviews in their
 // wire form (k8s.io/api v0.37, authorization/v1; looked at on a real one).
 func newReviewer(t *testing.T, granted ...string) *upstream.Target {
+	t.Helper()
+	return newReviewerOf(t, func() []string { return granted })
+}
+
+// newReviewerOf is newReviewer with rights that change.
+func newReviewerOf(t *testing.T, now func() []string) *upstream.Target {
 	t.Helper()
 	return newTarget(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -72,6 +87,7 @@ func newReviewer(t *testing.T, granted ...string) *upstream.Target {
 			return
 		}
 		var right string
+		granted := now()
 		if a := review.Spec.ResourceAttributes; a != nil {
 			right = strings.TrimSuffix(a.Verb+" "+a.Group+"/"+a.Resource+"/"+a.Subresource, "/")
 		} else {
@@ -146,6 +162,10 @@ func TestRights(t *testing.T) {
 		Fallback                bool
 		Missing, Narrow, Excess []string
 	}
+	legacyNames := []string{
+		"impersonate users", "impersonate groups", "impersonate uids.authentication.k8s.io",
+		"impersonate userextras.authentication.k8s.io/authentication.kubernetes.io/credential-id",
+	}
 	lacksUIDs := "impersonate:user-info uids.authentication.k8s.io"
 	for name, test := range map[string]struct {
 		granted []string
@@ -172,23 +192,21 @@ func TestRights(t *testing.T) {
 		},
 		"both": {granted: slices.Concat(constrained, legacy), want: verdict{Mode: upstream.ModeConstrained, Fallback: true}},
 		"an extra of the settings": {
-			granted: constrained, needs: upstream.Needs{ExtraKeys: []string{"example.com/team"}},
+			granted: constrained, needs: needing(func(n *upstream.Needs) { n.ExtraKeys = append(n.ExtraKeys, "example.com/team") }),
 			want: verdict{Mode: upstream.ModeConstrained, Missing: []string{"impersonate:user-info userextras.authentication.k8s.io/example.com/team"}},
 		},
 		"another right of the settings": {
-			granted: constrained, needs: upstream.Needs{Also: []upstream.Right{upstream.TokenReviews}},
+			granted: constrained, needs: needing(func(n *upstream.Needs) { n.TokenReviews = true }),
 			want: verdict{Mode: upstream.ModeConstrained, Missing: []string{"create tokenreviews.authentication.k8s.io"}},
 		},
 		"both, on an old API server": {
-			granted: slices.Concat(constrained, legacy), needs: upstream.Needs{LegacyAlone: true}, want: verdict{Mode: upstream.ModeLegacy},
+			granted: slices.Concat(constrained, legacy), needs: needing(func(n *upstream.Needs) { n.LegacyAlone = true }), want: verdict{Mode: upstream.ModeLegacy},
 		},
 		"constrained alone, on an old API server": {
-			granted: constrained, needs: upstream.Needs{LegacyAlone: true}, want: verdict{Mode: upstream.ModeConstrained},
+			granted: constrained, needs: needing(func(n *upstream.Needs) { n.LegacyAlone = true }),
+			want: verdict{Mode: upstream.ModeConstrained, Missing: legacyNames},
 		},
-		"nothing, on an old API server": {needs: upstream.Needs{LegacyAlone: true}, want: verdict{Mode: upstream.ModeNone, Missing: []string{
-			"impersonate users", "impersonate groups", "impersonate uids.authentication.k8s.io",
-			"impersonate userextras.authentication.k8s.io/authentication.kubernetes.io/credential-id",
-		}}},
+		"nothing, on an old API server": {needs: needing(func(n *upstream.Needs) { n.LegacyAlone = true }), want: verdict{Mode: upstream.ModeNone, Missing: legacyNames}},
 		"too much": {
 			granted: append(slices.Clone(constrained), "get /secrets"),
 			want:    verdict{Mode: upstream.ModeConstrained, Excess: []string{"get secrets"}},
@@ -200,6 +218,9 @@ func TestRights(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if !test.needs.Users {
+				test.needs = usual
+			}
 			rights, err := newReviewer(t, test.granted...).Rights(t.Context(), test.needs)
 			if err != nil {
 				t.Fatal(err)
@@ -218,7 +239,7 @@ func TestRights(t *testing.T) {
 // A door that lets nothing through is a fault, not a narrow one.
 func TestClosedDoor(t *testing.T) {
 	t.Parallel()
-	rights, err := newReviewer(t, constrained[:4]...).Rights(t.Context(), upstream.Needs{})
+	rights, err := newReviewer(t, constrained[:4]...).Rights(t.Context(), usual)
 	if err != nil || len(rights.Missing) != 10 || rights.Narrow != nil || rights.Mode != upstream.ModeConstrained {
 		t.Errorf("%v, %+v", err, rights)
 	}
@@ -247,14 +268,14 @@ func TestRightsWithoutAnswer(t *testing.T) {
 				w.WriteHeader(test.code)
 				_, _ = io.WriteString(w, test.body)
 			})
-			if _, err := target.Rights(t.Context(), upstream.Needs{}); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := target.Rights(t.Context(), usual); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}
 		})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := newReviewer(t).Rights(ctx, upstream.Needs{}); err == nil {
+	if _, err := newReviewer(t).Rights(ctx, usual); err == nil {
 		t.Error("no error of a question that was never asked")
 	}
 }
