@@ -28,6 +28,10 @@ type User struct {
 // certificate.
 const CredentialIDKey = "authentication.kubernetes.io/credential-id"
 
+// OwnExtraPrefix begins the keys of extra that gatehouse itself sets, for the
+// API server's audit log. No credential and no caller may bring one.
+const OwnExtraPrefix = "kube-gatehouse.github.io/"
+
 // Kind says which kind of credential was presented. The set is closed: it is a
 // metric label.
 type Kind string

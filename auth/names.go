@@ -38,7 +38,8 @@ type NamePolicy struct {
 //   - ReservedName: a user or group that begins with "system:" or "kubeadm:"
 //     and is not allowed by name. The group system:authenticated passes: the
 //     API server adds it anyway. So do the names of a ServiceAccount and of
-//     anonymous, in identities of these kinds.
+//     anonymous, in identities of these kinds. Or an extra key below
+//     OwnExtraPrefix.
 //   - IdentityTooLarge: more than MaxIdentityBytes.
 //
 // Nothing is repaired.
@@ -55,7 +56,20 @@ func (p NamePolicy) Check(kind Kind, u *User) error {
 			return Refuse(kind, ReservedName, fmt.Sprintf("the group %q is reserved", group))
 		}
 	}
+	if key := OwnExtra(u); key != "" {
+		return Refuse(kind, ReservedName, fmt.Sprintf("the extra key %q is reserved", key))
+	}
 	return nil
+}
+
+// OwnExtra returns a key of u's extra that only gatehouse may set, or "".
+func OwnExtra(u *User) string {
+	for key := range u.Extra {
+		if strings.HasPrefix(key, OwnExtraPrefix) {
+			return key
+		}
+	}
+	return ""
 }
 
 // CheckWire returns a [*Refusal], BadName or IdentityTooLarge, if u would not

@@ -53,6 +53,8 @@ func TestNamePolicy(t *testing.T) {
 
 		{"reserved user", auth.User{Name: "system:admin"}, auth.ReservedName},
 		{"reserved group", auth.User{Name: "a", Groups: []string{"system:masters"}}, auth.ReservedName},
+		{"gatehouse's own extra", auth.User{Name: "a", Extra: map[string][]string{"kube-gatehouse.github.io/original-user": {"root"}}}, auth.ReservedName},
+		{"an extra much like it", auth.User{Name: "a", Extra: map[string][]string{"kube-gatehouse.github.io.example/k": {"v"}}}, ""},
 		{"reserved behind a space", auth.User{Name: "a", Groups: []string{" system:masters"}}, auth.BadName},
 		{"kubeadm", auth.User{Name: "a", Groups: []string{"kubeadm:cluster-admins"}}, auth.ReservedName},
 		{"node", auth.User{Name: "system:node:n1", Groups: []string{"system:nodes"}}, auth.ReservedName},

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	internalversionscheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
@@ -31,8 +34,13 @@ func (p *Proxy) actAs(x *exchange, r *http.Request) *answer {
 	switch {
 	case err != nil:
 		return &badImpersonation
-	case (auth.NamePolicy{}).CheckWire(x.identity.Kind, wanted) != nil || bringsOurs(wanted):
+	case (auth.NamePolicy{}).CheckWire(x.identity.Kind, wanted) != nil || auth.OwnExtra(wanted) != "":
 		return &badImpersonation
+	case !canBeAskedAbout(r):
+		return &badQuestion
+	}
+	if refused := p.asOurselves(wanted.Name); refused != nil {
+		return refused
 	}
 	if x.identity.Kind == auth.KindServiceAccount {
 		x.as, x.mode = wanted, modePassed
@@ -57,15 +65,37 @@ func (p *Proxy) actAs(x *exchange, r *http.Request) *answer {
 	return nil
 }
 
-// bringsOurs reports whether a caller asks for an extra that only gatehouse may
-// set.
-func bringsOurs(u *auth.User) bool {
-	for key := range u.Extra {
-		if strings.HasPrefix(key, impersonate.OwnExtraPrefix) {
-			return true
+// asOurselves refuses the name of gatehouse's own account, whatever the cluster's
+// rules: no request may run as gatehouse. While that name is not known, no
+// ServiceAccount's may be asked for.
+func (p *Proxy) asOurselves(wanted string) *answer {
+	switch self := p.cfg.Self(); {
+	case wanted == self:
+		return &neverAs
+	case self == "" && impersonate.IsServiceAccount(wanted):
+		return &cannotTell
+	}
+	return nil
+}
+
+// maxParameters is how many parameters the query of a request may have for which
+// somebody acts as another: net/url reads none where there are more than 10,000,
+// in the versions of Go that have that limit.
+const maxParameters = 1000
+
+// canBeAskedAbout reports whether an access review can name what r is about, so
+// that the API server reads it in the same way: JSON holds nothing but UTF-8.
+func canBeAskedAbout(r *http.Request) bool {
+	if !utf8.ValidString(r.URL.Path) || strings.Count(r.URL.RawQuery, "&") >= maxParameters {
+		return false
+	}
+	query := r.URL.Query()
+	for _, name := range [...]string{"fieldSelector", "labelSelector"} {
+		if values := query[name]; len(values) > 0 && !utf8.ValidString(values[0]) {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // withOriginal adds who acts as u to its extra, for the audit log of the API
@@ -92,13 +122,7 @@ func (k requestKinds) attributes(r *http.Request, kind requestKind) impersonate.
 	if info == nil {
 		return impersonate.Attributes{Verb: strings.ToLower(r.Method), Path: r.URL.Path}
 	}
-	var options internalversion.ListOptions
-	// Where the query cannot be read the resolver would log it.
-	if internalversionscheme.ParameterCodec.DecodeParameters(r.URL.Query(), metav1.SchemeGroupVersion, &options) == nil {
-		if whole, err := k.resolver.NewRequestInfo(&http.Request{Method: r.Method, URL: r.URL}); err == nil {
-			info = whole
-		}
-	}
+	info = k.withQuery(r, info)
 	if !info.IsResourceRequest {
 		return impersonate.Attributes{Verb: info.Verb, Path: info.Path}
 	}
@@ -106,4 +130,25 @@ func (k requestKinds) attributes(r *http.Request, kind requestKind) impersonate.
 		Verb: info.Verb, Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource, Subresource: info.Subresource,
 		Namespace: info.Namespace, Name: info.Name, FieldSelector: info.FieldSelector, LabelSelector: info.LabelSelector,
 	}
+}
+
+// withQuery returns info with what the query of r says. A query that cannot be
+// read the resolver would log; of that it takes the selectors alone, as they are,
+// besides the watch that info knows of.
+func (k requestKinds) withQuery(r *http.Request, info *request.RequestInfo) *request.RequestInfo {
+	query := r.URL.Query()
+	var options internalversion.ListOptions
+	if internalversionscheme.ParameterCodec.DecodeParameters(query, metav1.SchemeGroupVersion, &options) == nil {
+		if whole, err := k.resolver.NewRequestInfo(&http.Request{Method: r.Method, URL: r.URL}); err == nil {
+			return whole
+		}
+		return info
+	}
+	byPath, err := k.resolver.NewRequestInfo(&http.Request{Method: r.Method, URL: &url.URL{Path: r.URL.Path}})
+	if err != nil || byPath.Verb != "list" && byPath.Verb != "deletecollection" { // the old paths of watches have no selectors
+		return info
+	}
+	with := *info
+	with.FieldSelector, with.LabelSelector = query.Get("fieldSelector"), query.Get("labelSelector")
+	return &with
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,8 +32,14 @@ func (c classic) Allowed(_ context.Context, _ *auth.User, a impersonate.Attribut
 	return false, nil
 }
 
+// ourselves is gatehouse's own account at the API server.
+const ourselves = "system:serviceaccount:gatehouse:gatehouse"
+
 func permitting(permits *impersonate.Permits) func(*proxy.Config) {
-	return func(cfg *proxy.Config) { cfg.Permits = permits }
+	return func(cfg *proxy.Config) {
+		cfg.Permits = permits
+		cfg.Self = func() string { return ourselves }
+	}
 }
 
 func identityHeaders(h http.Header) http.Header {
@@ -51,7 +58,7 @@ func identityHeaders(h http.Header) http.Header {
 func TestActAs(t *testing.T) {
 	const original = "Impersonate-Extra-Kube-Gatehouse.github.io%2foriginal-User"
 	own := []string{"Bearer " + ownToken}
-	permits := impersonate.NewPermits(classic{"alice", "dev", "7", "v", "system:admin", "builder"})
+	permits := impersonate.NewPermits(classic{"alice", "dev", "7", "v", "system:admin", "system:authenticated", "system:unauthenticated", "builder", "gatehouse"})
 	for name, tt := range map[string]struct {
 		headers http.Header
 		want    http.Header // nil: refused
@@ -65,6 +72,10 @@ func TestActAs(t *testing.T) {
 				"Impersonate-Extra-Example.com%2fk": {"v"}, original: {"bob"}}, 200, ""},
 		"a reserved name that the cluster allows": {http.Header{"Impersonate-User": {"system:admin"}},
 			http.Header{"Authorization": own, "Impersonate-User": {"system:admin"}, original: {"bob"}}, 200, ""},
+		"the group that the API server adds": {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Group": {"dev", "system:authenticated"}},
+			http.Header{"Authorization": own, "Impersonate-User": {"alice"}, "Impersonate-Group": {"dev"}, original: {"bob"}}, 200, ""},
+		"the group that it would not add": {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Group": {"system:authenticated", "system:unauthenticated"}},
+			http.Header{"Authorization": own, "Impersonate-User": {"alice"}, "Impersonate-Group": {"system:authenticated", "system:unauthenticated"}, original: {"bob"}}, 200, ""},
 		"a ServiceAccount": {http.Header{"Impersonate-User": {"system:serviceaccount:ci:builder"}},
 			http.Header{"Authorization": own, "Impersonate-User": {"system:serviceaccount:ci:builder"}}, 200, ""},
 
@@ -72,6 +83,8 @@ func TestActAs(t *testing.T) {
 		"not in that group":  {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Group": {"ops"}}, nil, 403, "You may not act as this user"},
 		"masters":            {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Group": {"system:masters"}}, nil, 403, "Nobody can act in the group system:masters"},
 		"a node":             {http.Header{"Impersonate-User": {"system:node:n1"}}, nil, 403, "or as a node"},
+		"gatehouse itself":   {http.Header{"Impersonate-User": {ourselves}}, nil, 403, "or gatehouse itself"},
+		"too many groups":    {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Group": slices.Repeat([]string{"dev"}, 257)}, nil, 400, "takes one user name"},
 		"no answer":          {http.Header{"Impersonate-User": {"broken"}}, nil, 503, "cannot be asked now"},
 		"a group alone":      {http.Header{"Impersonate-Group": {"dev"}}, nil, 400, "takes one user name"},
 		"two users":          {http.Header{"Impersonate-User": {"alice", "alice"}}, nil, 400, "takes one user name"},
@@ -141,14 +154,127 @@ func TestServiceAccountActsAs(t *testing.T) {
 	g := newGateFor(t, 2, auth.Bearer(accounts), func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() }, permitting(impersonate.NewPermits(classic{})))
 	r := g.request(http.MethodGet, "/api", "callers-token")
 	r.Header.Set("Impersonate-User", "alice")
-	r.Header.Set("Impersonate-Group", "dev")
+	r.Header["Impersonate-Group"] = []string{"dev", "system:authenticated"} // each needs a right of the account's
 	resp, err := g.client(2).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	want := http.Header{"Authorization": {"Bearer callers-token"}, "Impersonate-User": {"alice"}, "Impersonate-Group": {"dev"}}
+	want := http.Header{"Authorization": {"Bearer callers-token"}, "Impersonate-User": {"alice"}, "Impersonate-Group": {"dev", "system:authenticated"}}
 	if diff := cmp.Diff(want, identityHeaders(got)); diff != "" {
 		t.Errorf("the API server got (-want +got):\n%s", diff)
+	}
+}
+
+// Promise: while gatehouse's own name is not known, nobody may act as a
+// ServiceAccount, which could be gatehouse's; and a ServiceAccount may never act
+// as gatehouse, whoever decides.
+func TestNobodyActsAsGatehouse(t *testing.T) {
+	var served int
+	self := ""
+	g := newGateFor(t, 2, auth.Bearer(accounts), func(http.ResponseWriter, *http.Request) { served++ },
+		permitting(impersonate.NewPermits(classic{"alice", "builder"})), func(cfg *proxy.Config) { cfg.Self = func() string { return self } })
+	as := func(name string) int {
+		r := g.request(http.MethodGet, "/api", "callers-token")
+		r.Header.Set("Impersonate-User", name)
+		resp, err := g.client(2).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	for _, step := range []struct {
+		self, wanted string
+		code         int
+	}{
+		{"", "system:serviceaccount:ci:builder", 503}, {"", ourselves, 503}, {"", "alice", 200},
+		{ourselves, ourselves, 403}, {ourselves, "system:serviceaccount:ci:builder", 200}, {"gatehouse", "gatehouse", 403},
+	} {
+		self = step.self
+		before := served
+		if code := as(step.wanted); code != step.code || (served > before) != (code == 200) {
+			t.Errorf("own name %q, as %s: %d, want %d; served %d", step.self, step.wanted, code, step.code, served-before)
+		}
+	}
+}
+
+// asked is a Reviewer that keeps what it was asked, and allows nothing.
+type asked struct{ questions []impersonate.Attributes }
+
+func (a *asked) Allowed(_ context.Context, _ *auth.User, q impersonate.Attributes) (bool, error) {
+	a.questions = append(a.questions, q)
+	return false, nil
+}
+
+// Promise: what a caller who acts as another is asked about is what the API
+// server will read in the request, or the request is refused.
+func TestActAsIsAskedAboutTheRequest(t *testing.T) {
+	pods := impersonate.Attributes{Version: "v1", Resource: "pods", Namespace: "dev"}
+	of := func(verb string, edit func(*impersonate.Attributes)) *impersonate.Attributes {
+		a := pods
+		a.Verb = "impersonate-on:user-info:" + verb
+		if edit != nil {
+			edit(&a)
+		}
+		return &a
+	}
+	path := func(verb, path string) *impersonate.Attributes {
+		return &impersonate.Attributes{Verb: "impersonate-on:user-info:" + verb, Path: path}
+	}
+	const dev = "/api/v1/namespaces/dev/pods"
+	for target, want := range map[string]*impersonate.Attributes{ // nil: refused
+		"GET " + dev:                                                    of("list", nil),
+		"HEAD " + dev + "/p":                                            of("get", func(a *impersonate.Attributes) { a.Name = "p" }),
+		"GET " + dev + "?watch":                                         of("watch", nil),
+		"GET " + dev + "?watch=false":                                   of("list", nil),
+		"GET " + dev + "?w%61tch=1&limit=x":                             of("watch", nil),
+		"GET " + dev + "?watch=0&watch=1&limit=x":                       of("list", nil),
+		"GET " + dev + "?fieldSelector=metadata.name%3Dp":               of("list", func(a *impersonate.Attributes) { a.Name, a.FieldSelector = "p", "metadata.name=p" }),
+		"GET " + dev + "?labelSelector=a%3Db&watch=1":                   of("watch", func(a *impersonate.Attributes) { a.LabelSelector = "a=b" }),
+		"DELETE " + dev + "?labelSelector=a%3Db":                        of("deletecollection", func(a *impersonate.Attributes) { a.LabelSelector = "a=b" }),
+		"DELETE " + dev + "?labelSelector=a%3Db&limit=x":                of("deletecollection", func(a *impersonate.Attributes) { a.LabelSelector = "a=b" }),
+		"DELETE " + dev + "/p?labelSelector=a%3Db":                      of("delete", func(a *impersonate.Attributes) { a.Name = "p" }),
+		"POST " + dev + "/p/exec?command=sh":                            of("create", func(a *impersonate.Attributes) { a.Name, a.Subresource = "p", "exec" }),
+		"GET " + dev + "/p/proxy/x/y":                                   of("get", func(a *impersonate.Attributes) { a.Name, a.Subresource = "p", "proxy" }),
+		"OPTIONS " + dev:                                                of("", nil),
+		"GET /api/v1/watch/namespaces/dev/pods":                         of("watch", nil),
+		"GET /api/v1/watch/namespaces/dev/pods?limit=x&labelSelector=a": of("watch", nil),
+		"GET " + dev + "?limit=x&fieldSelector=metadata.name%3Dp&labelSelector=c": of("list", func(a *impersonate.Attributes) {
+			a.FieldSelector, a.LabelSelector = "metadata.name=p", "c" // no name: the API server, too, reads none here
+		}),
+		"POST /apis":                                          path("post", "/apis"),
+		"GET /healthz/":                                       path("get", "/healthz/"),
+		"GET /api/v1/watch":                                   path("get", "/api/v1/watch"),
+		"GET " + dev + "/%ff":                                 nil,
+		"GET " + dev + "/%C3%A9":                              of("get", func(a *impersonate.Attributes) { a.Name = "é" }),
+		"GET " + dev + "?labelSelector=%ff":                   nil,
+		"GET " + dev + "?fieldSelector=a%3D%c3":               nil,
+		"GET " + dev + "?watch=1" + strings.Repeat("&a", 999): of("watch", nil),
+		"GET " + dev + "?watch=1" + strings.Repeat("&", 1000): nil,
+	} {
+		reviewer := &asked{}
+		g := newGateFor(t, 2, auth.Bearer(users{}), func(http.ResponseWriter, *http.Request) { t.Errorf("%.80s: served", target) },
+			permitting(impersonate.NewPermits(reviewer)))
+		method, uri, _ := strings.Cut(target, " ")
+		r := g.request(method, uri, "bob")
+		r.Header.Set("Impersonate-User", "alice")
+		resp, err := g.client(1).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if want == nil {
+			if resp.StatusCode != 400 || len(reviewer.questions) > 0 {
+				t.Errorf("%.80s: %d, asked %+v", target, resp.StatusCode, reviewer.questions)
+			}
+			continue
+		}
+		if len(reviewer.questions) == 0 || resp.StatusCode != 403 {
+			t.Fatalf("%.80s: %d, asked nothing", target, resp.StatusCode)
+		}
+		if diff := cmp.Diff(*want, reviewer.questions[0]); diff != "" {
+			t.Errorf("%.80s (-want +asked):\n%s", target, diff)
+		}
 	}
 }

@@ -33,7 +33,8 @@ var (
 	badMethod        = answer{code: 405, reason: metav1.StatusReasonMethodNotAllowed, message: "This method is not passed on to the API server."}
 	badImpersonation = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "Acting as another user (--as) takes one user name, and groups, uid and extra that can be passed on."}
 	mayNotActAs      = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "You may not act as this user, uid, group or extra (--as): the cluster's rules do not allow you to impersonate it."}
-	neverAs          = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Nobody can act in the group system:masters, or as a node, through gatehouse."}
+	neverAs          = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Nobody can act in the group system:masters, or as a node or gatehouse itself, through gatehouse."}
+	badQuestion      = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "Acting as another user (--as) is not offered for a path or selector that is not UTF-8, or for so many parameters."}
 	cannotTell       = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "Whether you may act as another user cannot be asked now: try again in a moment.", retryAfter: 1}
 	noImpersonate    = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Acting as another user (--as) is not offered here: leave the Impersonate headers out."}
 	cutOff           = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse shut down before the API server had answered: the request may have been carried out."}

@@ -51,7 +51,8 @@ type Config struct {
 	// it, as crypto/rand.Text makes it. Default: a new one.
 	ID string
 	// Self returns the user name that the API server has for gatehouse, or "" if
-	// that is not known. Default: it is not.
+	// it is not known. What the API server says of it is the operator's affair, and
+	// nobody may act as it. Default: never known.
 	Self func() string
 	// MayName reports whether the API server has said that gatehouse's account may
 	// name users, so that what it may not do for them is a narrower door. Default:
@@ -92,6 +93,9 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Self == nil {
+		cfg.Self = func() string { return "" }
 	}
 	if cfg.OnRefusedToken == nil {
 		cfg.OnRefusedToken = func(string) {}

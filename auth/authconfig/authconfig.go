@@ -107,6 +107,12 @@ func refusedFields(file *apiserver.AuthenticationConfiguration) field.ErrorList 
 		if jwt.Issuer.EgressSelectorType != "" {
 			faults = append(faults, field.Forbidden(path.Child("egressSelectorType"), "gatehouse has no egress selector: leave it out"))
 		}
+		for j, extra := range jwt.ClaimMappings.Extra {
+			if strings.HasPrefix(extra.Key, auth.OwnExtraPrefix) {
+				faults = append(faults, field.Invalid(field.NewPath("jwt").Index(i).Child("claimMappings", "extra").Index(j).Child("key"), extra.Key,
+					"keys below "+auth.OwnExtraPrefix+" are set by gatehouse itself: a credential may not bring one"))
+			}
+		}
 	}
 	return faults
 }

@@ -111,9 +111,11 @@ func TestParseBad(t *testing.T) {
 		"several faults":    {strings.Replace(file("v1", "  claimMappings: {username: {claim: sub}}\n"), "https:", "http:", 1), []string{"jwt[0].issuer.url", "jwt[0].claimMappings.username.prefix"}},
 		"disallowed issuer": {strings.Replace(file("v1", good), "issuer.example", "cluster.example", 1), []string{"jwt[0].issuer.url", "disallowed"}},
 		"egress selector":   {strings.Replace(file("v1", good), "audiences:", "egressSelectorType: cluster\n    audiences:", 1), []string{"jwt[0].issuer.egressSelectorType"}},
-		"issuer, no host":   {strings.Replace(file("v1", good), "issuer.example", "", 1), []string{"jwt[0].issuer.url", "must have a host"}},
-		"issuer, no query":  {strings.Replace(file("v1", good), "issuer.example", "issuer.example?", 1), []string{"jwt[0].issuer.url", "not even an empty one"}},
-		"two documents":     {file("v1", good) + "---\n" + file("v1", good), nil},
+		"gatehouse's extra": {file("v1", "  claimMappings:\n    username: {claim: sub, prefix: ''}\n    extra: [{key: example.com/a, valueExpression: claims.sub}, {key: kube-gatehouse.github.io/original-user, valueExpression: claims.sub}]\n"),
+			[]string{"jwt[0].claimMappings.extra[1].key", "set by gatehouse itself"}},
+		"issuer, no host":  {strings.Replace(file("v1", good), "issuer.example", "", 1), []string{"jwt[0].issuer.url", "must have a host"}},
+		"issuer, no query": {strings.Replace(file("v1", good), "issuer.example", "issuer.example?", 1), []string{"jwt[0].issuer.url", "not even an empty one"}},
+		"two documents":    {file("v1", good) + "---\n" + file("v1", good), nil},
 	} {
 		_, err := authconfig.Parse([]byte(tt.content), []string{"https://cluster.example"})
 		if err == nil {

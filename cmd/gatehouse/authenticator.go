@@ -36,7 +36,7 @@ func (p *parts) permits() *impersonate.Permits {
 	if !p.settings.Impersonation {
 		return nil
 	}
-	return impersonate.NewPermits(upstream.AccessReviewer{Live: &p.upstream})
+	return impersonate.NewPermits(upstream.NewAccessReviewer(&p.upstream))
 }
 
 func (p *parts) checkNames(id *auth.Identity) error { return p.names.Check(id.Kind, &id.User) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -93,9 +94,13 @@ func (s *selfName) learn(ctx context.Context, target *upstream.Target) error {
 func (h *health) learnSelf(ctx context.Context) {
 	p := h.parts
 	// It serves also to tell what the API server says of us from what it says of
-	// callers; that works without it too, mostly.
-	if err := p.self.learn(ctx, p.upstream.Target()); err != nil && p.accounts != nil {
-		p.log.Error("gatehouse's own name is not known, so that no ServiceAccount token is accepted", "error", err)
+	// callers, and that nobody may act as; the former works without it, mostly.
+	level := slog.LevelDebug
+	if p.accounts != nil {
+		level = slog.LevelError
+	}
+	if err := p.self.learn(ctx, p.upstream.Target()); err != nil {
+		p.log.Log(ctx, level, "gatehouse's own name is not known, so that no ServiceAccount's token is accepted, and nobody may act as one", "error", err)
 	}
 }
 

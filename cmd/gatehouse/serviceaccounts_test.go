@@ -260,6 +260,10 @@ func testImpersonation(t *testing.T, _ *world, _ *authtest.Issuer) {
 	if code, body := as(p, "cy"); code != http.StatusForbidden || !strings.Contains(body, "You may not act as this user") {
 		t.Errorf("as cy: %d %s", code, body)
 	}
+	eventually(t, func() bool { // as soon as it knows its own name
+		code, body := as(p, ownName)
+		return code == http.StatusForbidden && strings.Contains(body, "or gatehouse itself")
+	}, func() string { return "gatehouse does not tell its own name" })
 	p = w.start(t, map[string]string{"IMPERSONATION": "false"})
 	if code, body := as(p, "ben"); code != http.StatusForbidden || !strings.Contains(body, "is not offered here") {
 		t.Errorf("with false: %d %s", code, body)

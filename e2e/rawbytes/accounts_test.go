@@ -185,7 +185,10 @@ func TestAccountsAreNotMixed(t *testing.T) {
 	}
 	for _, n := range []string{"Impersonate-User", "impersonate-group", "Impersonate-Uid", "Impersonate-Extra-Scopes", "Impersonate-Future", "Impersonate-"} {
 		for _, v := range []string{"system:admin", builderName, ""} {
-			table = append(table, Case{Name: fmt.Sprintf("%s=%q", n, v), Request: as(builderToken, "/", Field{n, v}), Want: refused(403)})
+			if n == "Impersonate-User" && v != "" {
+				continue // TestAccountsActAs
+			}
+			table = append(table, Case{Name: fmt.Sprintf("%s=%q", n, v), Request: as(builderToken, "/", Field{n, v}), Want: refused(400)})
 		}
 	}
 	for _, n := range []string{"Impersonate_User", "IMPERSONATE_GROUP", "Impersonate.User", "Impersonate"} {

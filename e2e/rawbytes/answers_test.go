@@ -37,7 +37,7 @@ func TestOwnAnswersEchoNothing(t *testing.T) {
 		{Name: "path and query", Request: Request{Target: "/" + mark + "?" + mark}, Want: refused(401), Reply: quiet},
 		{Name: "scheme", Request: Request{Target: "/", Fields: Fields{{"Authorization", mark + " x"}}}, Want: refused(401), Reply: quiet},
 		{Name: "impersonated name", Request: ask(Field{"Impersonate-User", mark}), Want: refused(403), Reply: quiet},
-		{Name: "impersonation header", Request: ask(Field{"Impersonate-" + mark, "1"}), Want: refused(403), Reply: quiet},
+		{Name: "impersonation header", Request: ask(Field{"Impersonate-" + mark, "1"}), Want: refused(400), Reply: quiet},
 		{Name: "method", Request: Request{Method: strings.ToUpper(mark), Target: "/", Fields: ask().Fields}, Want: refused(405), Reply: quiet},
 		{Name: "protocol", On: []Carrier{H1}, Request: ask(Field{"Connection", "Upgrade"}, Field{"Upgrade", mark}), Want: refused(400), Reply: quiet},
 		{Name: "audit id", Request: Request{Target: "/", Fields: Fields{{"Audit-Id", mark}}}, Want: refused(401), Reply: quiet},

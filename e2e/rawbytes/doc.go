@@ -11,9 +11,11 @@
 // After each case the oracles of this package are asked:
 //
 //   - O1: a request that arrived carries exactly one Authorization, the proxy's
-//     own, and exactly the identity that the case expects; or, of a
-//     ServiceAccount, exactly the caller's own token, no identity, and nothing of
-//     the proxy's credential, its client certificate neither;
+//     own, and exactly the identity that the case expects: the caller's, or the
+//     one that the caller may act as (--as), with the caller's name as the extra
+//     kube-gatehouse.github.io/original-user; or, of a ServiceAccount, exactly the
+//     caller's own token, no identity but the one it asks for, and nothing of the
+//     proxy's credential, its client certificate neither;
 //   - O2: no header of the client's in an identity or address family arrived;
 //   - O3: after a refusal nothing arrived;
 //   - O4: no secret occurs in an answer, a log line or a metric.

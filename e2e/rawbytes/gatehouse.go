@@ -137,7 +137,6 @@ contexts:
 		"GATEHOUSE_TLS_CERT_FILE=" + file("tls.crt"), "GATEHOUSE_TLS_KEY_FILE=" + file("tls.key"),
 		"GATEHOUSE_KUBECONFIG=" + file("kubeconfig"), "GATEHOUSE_TOKEN_AUTH_FILE=" + file("tokens.csv"),
 		"GATEHOUSE_LOG_LEVEL=debug", "GATEHOUSE_SHUTDOWN_DELAY=0s", "GATEHOUSE_SHUTDOWN_TIMEOUT=2s",
-		"GATEHOUSE_IMPERSONATION=false",
 	}, s.Env...), addr, ops, nil
 }
 

@@ -13,6 +13,9 @@ type Identity struct {
 	Extra     map[string][]string
 	// Token is the caller's own, where that goes on instead of the rest.
 	Token string
+	// As is whom the holder of Token asks to be, if anybody: the API server
+	// decides about that.
+	As *Identity
 }
 
 // Equal compares byte for byte, order of groups included.

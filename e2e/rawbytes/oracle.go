@@ -72,7 +72,7 @@ func (u *Upstream) Arrived(r Record, want Identity, addr string) []string {
 		out = append(out, "ambiguous request upstream: "+f)
 	}
 	if want.Token != "" {
-		out = append(out, passedFaults(r, want.Token)...)
+		out = append(out, passedFaults(r, want)...)
 	} else {
 		out = append(out, u.impersonatedFaults(r, want)...)
 	}
@@ -112,14 +112,21 @@ func (u *Upstream) impersonatedFaults(r Record, want Identity) []string {
 }
 
 // passedFaults is O1 where the caller's own token goes on: exactly that token,
-// nothing of the proxy's credential, and no identity beside it.
-func passedFaults(r Record, token string) []string {
+// nothing of the proxy's credential, and no identity beside it but the one that
+// the caller asks for.
+func passedFaults(r Record, want Identity) []string {
 	var out []string
-	if auth := r.Fields.All("Authorization"); len(auth) != 1 || auth[0] != "Bearer "+token {
+	if auth := r.Fields.All("Authorization"); len(auth) != 1 || auth[0] != "Bearer "+want.Token {
 		out = append(out, fmt.Sprintf("O1: %d Authorization lines upstream, or not the caller's own token", len(auth)))
 	}
 	if r.Certificate {
 		out = append(out, "O1: the proxy's client certificate upstream, beside the caller's token")
+	}
+	if want.As != nil {
+		if id, _ := Impersonated(r.Fields); id == nil || !id.Equal(*want.As) {
+			out = append(out, fmt.Sprintf("O1: beside the caller's token upstream: %+.300v, want %+.300v", id, want.As))
+		}
+		return out
 	}
 	for _, f := range r.Fields {
 		if strings.HasPrefix(strings.ToLower(f.Name), "impersonate") {

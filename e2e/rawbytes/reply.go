@@ -32,6 +32,10 @@ func (u *Upstream) replyTo(r *Record) reply {
 		switch path, _, _ := strings.Cut(r.Target, "?"); {
 		case path == reviewPath || path == selfPath:
 			return u.reviewReply(path, r.Body)
+		case path == accessPath:
+			return u.accessReply(r.Body)
+		case path == "/version":
+			return reply{status: 200, fields: jsonType, body: `{"major":"1","minor":"37","gitVersion":"v1.37.2"}`}
 		case r.Method == "POST":
 			return reply{status: 201, fields: jsonType, body: `{"kind":"SelfSubjectAccessReview","apiVersion":"authorization.k8s.io/v1","status":{"allowed":true}}`}
 		}
@@ -44,8 +48,8 @@ func (u *Upstream) replyTo(r *Record) reply {
 	switch {
 	case id == nil && caller == ownAccount:
 		return reply{status: 200, body: ExecutedAsProxy}
-	case id != nil && caller != ownAccount:
-		return statusReply(403, "Forbidden") // an account may act as nobody
+	case id != nil && caller != ownAccount && id.User != "alice":
+		return statusReply(403, "Forbidden") // an account may act as alice alone
 	}
 	if proto := r.Fields.Get("Upgrade"); proto != "" {
 		return upgradeReply(r, proto)

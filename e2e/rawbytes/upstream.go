@@ -44,6 +44,9 @@ type Upstream struct {
 	review  func(token string) string // user name of a ServiceAccount's token; nil: of none
 	gone    map[string]bool           // tokens that a review accepts, and a request no more
 	shown   []string                  // tokens in reviews
+	rights  map[string]bool           // of whom a review of access is asked
+	asked   []string                  // the questions of such reviews
+	mute    bool                      // such reviews fail
 	records []*Record
 	conns   map[net.Conn]struct{}
 	closed  bool
@@ -176,7 +179,7 @@ func (u *Upstream) hold() {
 func (u *Upstream) keep(r *Record) {
 	id, bad := Impersonated(r.Fields)
 	path, _, _ := strings.Cut(r.Target, "?")
-	own := path == "/readyz" || path == "/livez" || path == "/version" || path == reviewPath || path == selfPath ||
+	own := path == "/readyz" || path == "/livez" || path == "/version" || path == reviewPath || path == selfPath || path == accessPath ||
 		strings.HasPrefix(path, "/apis/authorization.k8s.io/v1/selfsubject")
 	r.probe = own && id == nil && !bad && !strings.Contains(r.Target, "case=") && u.caller(r) == ownAccount
 	u.mu.Lock()

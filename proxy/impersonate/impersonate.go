@@ -84,11 +84,24 @@ func Header(r Request) (http.Header, error) {
 	if r.Authorization != "" {
 		out["Authorization"] = []string{r.Authorization}
 	}
-	setUser(out, r.User)
-	if err := verify(out, r.User); err != nil {
+	groups := withoutAdded(r.User)
+	setUser(out, r.User, groups)
+	if err := verify(out, r.User, groups); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// withoutAdded returns u's groups without the one that the API server adds itself,
+// and would want a right for. It adds that to nobody who is anonymous or in the
+// group of those who are; and a ServiceAccount that is named with any group at all
+// is not given the groups of ServiceAccounts.
+func withoutAdded(u *auth.User) []string {
+	if !slices.Contains(u.Groups, auth.AuthenticatedGroup) ||
+		u.Name == auth.AnonymousUser || IsServiceAccount(u.Name) || slices.Contains(u.Groups, auth.UnauthenticatedGroup) {
+		return u.Groups
+	}
+	return slices.DeleteFunc(slices.Clone(u.Groups), func(group string) bool { return group == auth.AuthenticatedGroup })
 }
 
 // Passed returns the whole header of an outgoing request that the API server is
@@ -104,8 +117,8 @@ func Passed(r Request, token string) (http.Header, error) {
 	if r.User == nil {
 		return out, nil
 	}
-	setUser(out, r.User)
-	if err := verify(out, r.User); err != nil {
+	setUser(out, r.User, r.User.Groups) // every one: the API server wants a right for each
+	if err := verify(out, r.User, r.User.Groups); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -158,20 +171,13 @@ func withoutTokens(lines []string) string {
 	return strings.Join(keep, ", ")
 }
 
-func setUser(out http.Header, user *auth.User) {
+func setUser(out http.Header, user *auth.User, groups []string) {
 	out[userHeader] = []string{user.Name}
 	if user.UID != "" {
 		out[uidHeader] = []string{user.UID}
 	}
-	var groups []string
-	for _, group := range user.Groups {
-		// The API server adds this group itself, and would want a right for it.
-		if group != auth.AuthenticatedGroup {
-			groups = append(groups, group)
-		}
-	}
 	if len(groups) > 0 {
-		out[groupHeader] = groups
+		out[groupHeader] = slices.Clone(groups)
 	}
 	for key, values := range user.Extra {
 		if len(values) > 0 {
@@ -184,9 +190,9 @@ func setUser(out http.Header, user *auth.User) {
 var errIdentity = errors.New("the outgoing header does not carry the identity that was decided")
 
 // verify reads the header back as the API server will, white space trimmed as
-// HTTP/1.1 does, and compares it with user. It guards against whatever may go
-// wrong between the decision and the wire.
-func verify(out http.Header, user *auth.User) error {
+// HTTP/1.1 does, and compares it with user and groups. It guards against whatever
+// may go wrong between the decision and the wire.
+func verify(out http.Header, user *auth.User, want []string) error {
 	if got := out[userHeader]; len(got) != 1 || got[0] == "" || trimmed(got[0]) != user.Name {
 		return fmt.Errorf("%w: user", errIdentity)
 	}
@@ -201,10 +207,7 @@ func verify(out http.Header, user *auth.User) error {
 	if len(groups) > 0 {
 		families++
 	}
-	for _, group := range user.Groups {
-		if group == auth.AuthenticatedGroup {
-			continue
-		}
+	for _, group := range want {
 		if len(groups) == 0 || groups[0] != group || trimmed(group) != group || group == "" {
 			return fmt.Errorf("%w: groups", errIdentity)
 		}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/kube-gatehouse/gatehouse/auth"
 )
 
@@ -51,10 +53,22 @@ func (m Mode) applies(wanted *auth.User) bool {
 	case ModeServiceAccount:
 		return IsServiceAccount(wanted.Name) && wanted.UID == "" && len(wanted.Groups) == 0 && len(wanted.Extra) == 0
 	case ModeUserInfo:
-		return !IsServiceAccount(wanted.Name) && !Impossible(wanted)
+		return !IsServiceAccount(wanted.Name) && !Impossible(wanted) && constrainable(wanted.Extra)
 	default:
 		return true
 	}
+}
+
+// constrainable reports whether constrained impersonation takes the keys of
+// extra. [auth.NamePolicy] has seen to it that they are in lower case, and that no
+// value is empty.
+func constrainable(extra map[string][]string) bool {
+	for key := range extra {
+		if len(validation.IsDomainPrefixedPath(nil, key)) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // step is some reviews of which all must allow, or instead of them the one.

@@ -142,7 +142,8 @@ func (p *Permits) all(ctx context.Context, requester *auth.User, each []Attribut
 // authenticated returns the caller as the API server sees him: in the group of
 // everybody who is not anonymous.
 func authenticated(caller *auth.User) *auth.User {
-	if caller.Name == auth.AnonymousUser || slices.Contains(caller.Groups, auth.AuthenticatedGroup) {
+	if caller.Name == auth.AnonymousUser || slices.Contains(caller.Groups, auth.AuthenticatedGroup) ||
+		slices.Contains(caller.Groups, auth.UnauthenticatedGroup) {
 		return caller
 	}
 	with := *caller

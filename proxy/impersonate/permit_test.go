@@ -81,7 +81,11 @@ func TestPermits(t *testing.T) {
 		"everything but the uid": {wanted: everything, rights: []string{onList, infoAlice, infoDev,
 			"impersonate:user-info userextras.authentication.k8s.io/example.com/k /v"}},
 		"everything but the extra": {wanted: everything, rights: []string{onList, infoAlice, infoDev, "impersonate:user-info uids.authentication.k8s.io/ /7"}},
-		"many groups at once":      {wanted: many, rights: []string{onList, infoAlice, "impersonate:user-info groups.authentication.k8s.io/ /*"}, mode: "user-info"},
+		"an extra that cannot be constrained": {wanted: auth.User{Name: "alice", Extra: map[string][]string{"under_score/k": {"v"}}},
+			rights: []string{onList, infoAlice, "impersonate:user-info userextras.authentication.k8s.io/under_score/k /v"}},
+		"the same, classic": {wanted: auth.User{Name: "alice", Extra: map[string][]string{"under_score/k": {"v"}}},
+			rights: []string{classic, "impersonate userextras.authentication.k8s.io/under_score/k /v"}, mode: "legacy"},
+		"many groups at once": {wanted: many, rights: []string{onList, infoAlice, "impersonate:user-info groups.authentication.k8s.io/ /*"}, mode: "user-info"},
 		"many groups, one missing": {wanted: many, rights: []string{onList, infoAlice, "impersonate:user-info groups.authentication.k8s.io/ /a",
 			"impersonate:user-info groups.authentication.k8s.io/ /b", "impersonate:user-info groups.authentication.k8s.io/ /c"}},
 		"many groups have no classic star": {wanted: many, rights: []string{classic, "impersonate groups./ /*"}},
@@ -131,4 +135,23 @@ func TestPermitsRemember(t *testing.T) {
 	check(carol, "alice", 2, true)
 	check(bob, "root", 2, false)
 	check(bob, "root", 2, false)
+}
+
+// Promise: a check is made of the caller with the groups that the API server sees
+// him in: that of everybody who is authenticated, unless he is in the other one.
+func TestPermitsGroups(t *testing.T) {
+	for name, tt := range map[string]struct{ caller, asked auth.User }{
+		"a person":        {auth.User{Name: "bob"}, auth.User{Name: "bob", Groups: []string{"system:authenticated"}}},
+		"in it already":   {auth.User{Name: "bob", Groups: []string{"system:authenticated", "g"}}, auth.User{Name: "bob", Groups: []string{"system:authenticated", "g"}}},
+		"anonymous":       {auth.User{Name: "system:anonymous"}, auth.User{Name: "system:anonymous"}},
+		"unauthenticated": {auth.User{Name: "bob", Groups: []string{"system:unauthenticated"}}, auth.User{Name: "bob", Groups: []string{"system:unauthenticated"}}},
+	} {
+		c := &cluster{}
+		if _, err := impersonate.NewPermits(c).Check(t.Context(), &tt.caller, &auth.User{Name: "alice"}, listPods); !errors.Is(err, impersonate.ErrDenied) || len(c.users) == 0 {
+			t.Fatalf("%s: %v, asked %q", name, err, c.asked)
+		}
+		if diff := cmp.Diff(&tt.asked, c.users[0]); diff != "" {
+			t.Errorf("%s: asked about (-want +got):\n%s", name, diff)
+		}
+	}
 }

@@ -10,17 +10,18 @@ import (
 )
 
 // OriginalUserKey is the extra in which the API server's audit log finds who
-// acted as another user. No credential and no caller may bring one below
-// [OwnExtraPrefix].
-const (
-	OwnExtraPrefix  = "kube-gatehouse.github.io/"
-	OriginalUserKey = OwnExtraPrefix + "original-user"
-)
+// acted as another user.
+const OriginalUserKey = auth.OwnExtraPrefix + "original-user"
+
+// maxWanted is how many groups and values of extra one request may ask for: each
+// may cost an access review.
+const maxWanted = 256
 
 // Why a request to act as somebody cannot be read. Each is the caller's fault.
 var (
 	errNoUser    = errors.New("groups, a uid or extra are asked for without a user")
 	errAmbiguous = errors.New("one of the Impersonate headers is unknown, empty or there twice")
+	errTooMany   = errors.New("more groups and values of extra are asked for than are asked about")
 )
 
 // Wanted returns whom a caller who has [Asked] wants to be, by the headers of
@@ -29,9 +30,11 @@ var (
 //
 // It is stricter: a header that begins with Impersonate and has no meaning, one
 // that must stand once and stands twice, and an empty value are errors, where
-// kube-apiserver overlooks them and may serve the caller as himself.
+// kube-apiserver overlooks them and may serve the caller as himself; and so are
+// more than 256 groups and values of extra.
 func Wanted(in http.Header) (*auth.User, error) {
 	user := &auth.User{}
+	count := 0
 	for name, values := range in {
 		key, isExtra := strings.CutPrefix(name, extraPrefix)
 		switch {
@@ -43,8 +46,10 @@ func Wanted(in http.Header) (*auth.User, error) {
 		case name == uidHeader && len(values) == 1:
 			user.UID = values[0]
 		case name == groupHeader:
+			count += len(values)
 			user.Groups = values
 		case isExtra && key != "":
+			count += len(values)
 			if user.Extra == nil {
 				user.Extra = map[string][]string{}
 			}
@@ -54,8 +59,11 @@ func Wanted(in http.Header) (*auth.User, error) {
 			return nil, errAmbiguous
 		}
 	}
-	if user.Name == "" {
+	switch {
+	case user.Name == "":
 		return nil, errNoUser
+	case count > maxWanted:
+		return nil, errTooMany
 	}
 	return user, nil
 }

@@ -2,6 +2,7 @@ package impersonate_test
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,20 +27,23 @@ func TestWanted(t *testing.T) {
 		"an extra with a broken escape": {http.Header{"Impersonate-User": {"a"}, "Impersonate-Extra-Bad%zz": {"v"}},
 			&auth.User{Name: "a", Extra: map[string][]string{"bad%zz": {"v"}}}},
 
-		"a group alone":       {http.Header{"Impersonate-Group": {"system:masters"}}, nil},
-		"a uid alone":         {http.Header{"Impersonate-Uid": {"1"}}, nil},
-		"an extra alone":      {http.Header{"Impersonate-Extra-K": {"v"}}, nil},
-		"an empty user":       {http.Header{"Impersonate-User": {""}}, nil},
-		"an empty user, more": {http.Header{"Impersonate-User": {""}, "Impersonate-Group": {"g"}}, nil},
-		"two users":           {http.Header{"Impersonate-User": {"alice", "bob"}}, nil},
-		"two uids":            {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Uid": {"1", "2"}}, nil},
-		"an empty group":      {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Group": {"g", ""}}, nil},
-		"an empty extra":      {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Extra-K": {""}}, nil},
-		"no extra key":        {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Extra-": {"v"}}, nil},
-		"an unknown suffix":   {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Role": {"admin"}}, nil},
-		"an underscore":       {http.Header{"Impersonate_user": {"alice"}}, nil},
-		"another case":        {http.Header{"Impersonate-User": {"alice"}, "impersonate-user": {"bob"}}, nil},
-		"no value":            {http.Header{"Impersonate-User": {}}, nil},
+		"a group alone":        {http.Header{"Impersonate-Group": {"system:masters"}}, nil},
+		"a uid alone":          {http.Header{"Impersonate-Uid": {"1"}}, nil},
+		"an extra alone":       {http.Header{"Impersonate-Extra-K": {"v"}}, nil},
+		"an empty user":        {http.Header{"Impersonate-User": {""}}, nil},
+		"an empty user, more":  {http.Header{"Impersonate-User": {""}, "Impersonate-Group": {"g"}}, nil},
+		"two users":            {http.Header{"Impersonate-User": {"alice", "bob"}}, nil},
+		"two uids":             {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Uid": {"1", "2"}}, nil},
+		"an empty group":       {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Group": {"g", ""}}, nil},
+		"an empty extra":       {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Extra-K": {""}}, nil},
+		"no extra key":         {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Extra-": {"v"}}, nil},
+		"an unknown suffix":    {http.Header{"Impersonate-User": {"alice"}, "Impersonate-Role": {"admin"}}, nil},
+		"an underscore":        {http.Header{"Impersonate_user": {"alice"}}, nil},
+		"another case":         {http.Header{"Impersonate-User": {"alice"}, "impersonate-user": {"bob"}}, nil},
+		"256 groups":           {http.Header{"Impersonate-User": {"a"}, "Impersonate-Group": slices.Repeat([]string{"g"}, 256)}, &auth.User{Name: "a", Groups: slices.Repeat([]string{"g"}, 256)}},
+		"256 groups, an extra": {http.Header{"Impersonate-User": {"a"}, "Impersonate-Group": slices.Repeat([]string{"g"}, 256), "Impersonate-Extra-E%2fk": {"v"}}, nil},
+		"257 extra":            {http.Header{"Impersonate-User": {"a"}, "Impersonate-Extra-E%2fk": slices.Repeat([]string{"v"}, 257)}, nil},
+		"no value":             {http.Header{"Impersonate-User": {}}, nil},
 	} {
 		got, err := impersonate.Wanted(tt.in)
 		if (err == nil) != (tt.want != nil) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
@@ -64,11 +66,41 @@ func (t *Target) review(ctx context.Context, kind string, spec accessSpec) (bool
 	return answer.Status.Allowed, nil
 }
 
-// AccessReviewer is an [impersonate.Reviewer] that asks the Target in use.
-type AccessReviewer struct{ Live *Live }
+// versionTime is how long the API server's version is believed.
+const versionTime = time.Minute
 
-// Allowed reports whether the API server lets user do what a says.
-func (r AccessReviewer) Allowed(ctx context.Context, user *auth.User, a impersonate.Attributes) (bool, error) {
+// AccessReviewer is an [impersonate.Reviewer] that asks the Target in use.
+type AccessReviewer struct {
+	live *Live
+	now  func() time.Time
+
+	mu    sync.Mutex
+	known knownVersion
+}
+
+// knownVersion says until when a Target is known to have constrained
+// impersonation, or not to.
+type knownVersion struct {
+	target      *Target
+	until       time.Time
+	constrained bool
+}
+
+// NewAccessReviewer returns an AccessReviewer.
+func NewAccessReviewer(live *Live) *AccessReviewer {
+	return &AccessReviewer{live: live, now: time.Now}
+}
+
+// Allowed reports whether the API server lets user do what a says. The verbs of
+// constrained impersonation mean nothing to an API server without it, so there
+// they allow nothing, though rules with the verb "*" hold them.
+func (r *AccessReviewer) Allowed(ctx context.Context, user *auth.User, a impersonate.Attributes) (bool, error) {
+	target := r.live.Target()
+	if strings.HasPrefix(a.Verb, "impersonate:") || strings.HasPrefix(a.Verb, "impersonate-on:") {
+		if constrained, err := r.constrained(ctx, target); err != nil || !constrained {
+			return false, err
+		}
+	}
 	spec := accessSpec{User: user.Name, UID: user.UID, Groups: user.Groups, Extra: user.Extra}
 	if a.Path != "" {
 		spec.NonResource = &pathAttributes{Path: a.Path, Verb: a.Verb}
@@ -78,11 +110,31 @@ func (r AccessReviewer) Allowed(ctx context.Context, user *auth.User, a imperson
 			Subresource: a.Subresource, Name: a.Name, FieldSelector: raw(a.FieldSelector), LabelSelector: raw(a.LabelSelector),
 		}
 	}
-	allowed, err := r.Live.Target().review(ctx, "SubjectAccessReview", spec)
+	allowed, err := target.review(ctx, "SubjectAccessReview", spec)
 	if err != nil {
 		return false, fmt.Errorf("ask whether the caller may %s: %w", a.Verb, err)
 	}
 	return allowed, nil
+}
+
+// constrained reports whether target has constrained impersonation. That of 1.35
+// stands behind a feature gate that cannot be asked about, and counts as none.
+func (r *AccessReviewer) constrained(ctx context.Context, target *Target) (bool, error) {
+	r.mu.Lock()
+	known := r.known
+	r.mu.Unlock()
+	if known.target == target && r.now().Before(known.until) {
+		return known.constrained, nil
+	}
+	version, err := target.Version(ctx)
+	if err != nil {
+		return false, fmt.Errorf("ask the API server for its version: %w", err)
+	}
+	can, gated := version.Constrained()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known = knownVersion{target, r.now().Add(versionTime), can && !gated}
+	return r.known.constrained, nil
 }
 
 func raw(selector string) *rawSelector {
