@@ -196,6 +196,11 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, draining)
 		return
 	}
+	p.send(x, r, protocol)
+}
+
+// send makes the request that goes to the API server, and forwards it.
+func (p *Proxy) send(x *exchange, r *http.Request, protocol string) {
 	target := p.cfg.Target()
 	if target.HasPath() && hasDotSegment(r.URL.Path) {
 		p.answer(x, r, badTarget)
