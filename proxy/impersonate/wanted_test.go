@@ -55,3 +55,65 @@ func TestWanted(t *testing.T) {
 		}
 	}
 }
+
+// Promise: whatever headers come, they are a user that can be written back as
+// exactly those headers, or an error; there is no third.
+func FuzzWanted(f *testing.F) {
+	f.Add("alice", "7", "dev", "Example.com%2fscopes", "view")
+	f.Add("system:serviceaccount:ci:builder", "", "", "", "")
+	f.Add("", "1", "system:masters", "K", "")
+	f.Add("a\x00b", " ", "g ", "%zz", "\xff")
+	f.Fuzz(func(t *testing.T, user, uid, group, key, value string) {
+		in := http.Header{"Impersonate-User": {user}}
+		if uid != "" {
+			in["Impersonate-Uid"] = []string{uid}
+		}
+		if group != "" {
+			in["Impersonate-Group"] = []string{group}
+		}
+		if key != "" {
+			in[http.CanonicalHeaderKey("Impersonate-Extra-"+key)] = []string{value}
+		}
+		wanted, err := impersonate.Wanted(in)
+		if err != nil {
+			return
+		}
+		if wanted.Name != user || wanted.UID != uid || len(wanted.Groups) > 1 || len(wanted.Extra) > 1 {
+			t.Fatalf("%v gives %+v", in, wanted)
+		}
+		if (auth.NamePolicy{}).CheckWire(auth.KindOIDC, wanted) != nil {
+			return
+		}
+		out, err := impersonate.Header(impersonate.Request{In: http.Header{}, User: wanted, Authorization: "Bearer own"})
+		if err != nil {
+			t.Fatalf("%+v cannot be written: %v", wanted, err)
+		}
+		again, err := impersonate.Wanted(onlyImpersonation(out))
+		if err != nil {
+			t.Fatalf("%v, written as %v, cannot be read: %v", in, out, err)
+		}
+		if diff := cmp.Diff(withoutAuthenticated(wanted), again); diff != "" {
+			t.Fatalf("%v comes back as (-want +got):\n%s", in, diff)
+		}
+	})
+}
+
+func onlyImpersonation(h http.Header) http.Header {
+	found := http.Header{}
+	for name, values := range h {
+		if impersonate.Asked(http.Header{name: values}) != "" {
+			found[name] = values
+		}
+	}
+	return found
+}
+
+// withoutAuthenticated returns u without the group that the API server adds.
+func withoutAuthenticated(u *auth.User) *auth.User {
+	if len(u.Groups) == 1 && u.Groups[0] == auth.AuthenticatedGroup {
+		without := *u
+		without.Groups = nil
+		return &without
+	}
+	return u
+}
