@@ -65,7 +65,7 @@ func TestMainPath(t *testing.T) {
 			"refusals":                     w.testRefusals,
 			"kubectl refusals":             w.testKubectlRefusals,
 			"sudo":                         w.testSudo,
-			"act as, side by side":         w.testActAsDifferential,
+			"act as side by side":          w.testActAsDifferential,
 			"impersonation":                w.testImpersonation,
 			"own rights":                   w.testOwnRights,
 			"others' rights":               w.testOthersRights,
