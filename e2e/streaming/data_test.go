@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	mathrand "math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 
@@ -70,4 +71,16 @@ func (s *screen) await(ctx context.Context, t *testing.T, text string) {
 	if err != nil {
 		t.Fatalf("await %q: %v; shown: %q", text, err, s.All())
 	}
+}
+
+// newKeyboard is an input for a process that stays open until the test ends, and
+// what it is typed on.
+func newKeyboard(t *testing.T) (input, keyboard *os.File) {
+	t.Helper()
+	input, keyboard, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { input.Close(); keyboard.Close() })
+	return input, keyboard
 }

@@ -168,3 +168,11 @@ func closed(ctx context.Context, conn net.Conn) error {
 	}
 	return nil
 }
+
+// echoOnce sends back what the first who connects sends.
+func echoOnce(listener net.Listener) {
+	if conn, err := listener.Accept(); err == nil {
+		_, _ = io.Copy(conn, conn)
+		conn.Close()
+	}
+}

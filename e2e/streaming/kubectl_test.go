@@ -167,8 +167,7 @@ func (s *suite) copyFiles(t *testing.T, k *kubectl.Kubectl) {
 func (s *suite) attach(t *testing.T, k *kubectl.Kubectl) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	typed, keyboard := io.Pipe()
-	defer keyboard.Close()
+	typed, keyboard := newKeyboard(t)
 	var shown proc.Lines
 	process, err := k.StartStreams(ctx, kubectl.Streams{In: typed, Out: &shown, Err: &shown},
 		"attach", "-i", "-n", "dev", "shell", "-c", "main")
@@ -176,7 +175,6 @@ func (s *suite) attach(t *testing.T, k *kubectl.Kubectl) {
 		t.Fatal(err)
 	}
 	defer process.Stop()
-	defer keyboard.Close()
 	for _, word := range []string{t.Name() + " one", t.Name() + " two"} {
 		if _, err := io.WriteString(keyboard, word+"\n"); err != nil {
 			t.Fatal(err)
@@ -210,7 +208,16 @@ func (s *suite) logs(t *testing.T, k *kubectl.Kubectl) {
 		t.Fatal(err)
 	}
 	defer following.Stop()
-	if _, err := following.AwaitLine(ctx, "ready"); err != nil {
+	s.awaitLog(ctx, t, func(text string) error {
+		_, err := following.AwaitLine(ctx, text)
+		return err
+	})
+}
+
+// awaitLog has the container notes print two lines, and waits until each is seen.
+func (s *suite) awaitLog(ctx context.Context, t *testing.T, seen func(text string) error) {
+	t.Helper()
+	if err := seen("ready"); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 2 {
@@ -220,7 +227,7 @@ func (s *suite) logs(t *testing.T, k *kubectl.Kubectl) {
 			t.Fatal(err)
 		}
 		at := time.Now()
-		if _, err := following.AwaitLine(ctx, line); err != nil {
+		if err := seen(line); err != nil {
 			t.Fatal(err)
 		}
 		soon(t, at)

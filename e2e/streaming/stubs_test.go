@@ -3,4 +3,3 @@ package streaming_test
 import "testing"
 
 func (s *suite) testOtherKubectls(*testing.T) {}
-func (s *suite) testNode(*testing.T)          {}
