@@ -319,12 +319,24 @@ type streamBody struct {
 func endable(ctx context.Context, body io.ReadCloser, watch bool) io.ReadCloser {
 	b := streamBody{body, ctx, watch}
 	if w, ok := body.(io.Writer); ok {
-		return struct {
-			streamBody
-			io.Writer
-		}{b, w}
+		return upgradedBody{b, w}
 	}
 	return b
+}
+
+// upgradedBody is an upgraded connection to the API server.
+type upgradedBody struct {
+	streamBody
+	io.Writer
+}
+
+// CloseWrite ends what is sent and nothing else. Without it [httputil.ReverseProxy]
+// would end both directions, and what the API server still has to say be lost.
+func (b upgradedBody) CloseWrite() error {
+	if c, ok := b.ReadCloser.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return http.ErrNotSupported
 }
 
 // Read reads the answer.
