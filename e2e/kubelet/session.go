@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
+	"time"
 )
 
 // Sessions are the paths of the exec, attach and port-forward streams that are
@@ -52,7 +54,7 @@ func (h hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	watched := watchedConn{conn, h.ended}
+	watched := &watchedConn{Conn: conn, ended: make(chan struct{}), tell: h.ended}
 	early, err := buffered.Reader.Peek(buffered.Reader.Buffered())
 	if err != nil {
 		return nil, nil, err
@@ -61,15 +63,42 @@ func (h hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return watched, bufio.NewReadWriter(reader, buffered.Writer), nil
 }
 
+// watchedConn is a connection that somebody always reads, as the library does.
 type watchedConn struct {
 	net.Conn
-	ended func()
+	once  sync.Once
+	ended chan struct{} // closed when there is nothing more to read
+	tell  func()
 }
 
-func (c watchedConn) Read(b []byte) (int, error) {
+func (c *watchedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if err != nil {
-		c.ended()
+		c.once.Do(func() {
+			c.tell()
+			close(c.ended)
+		})
 	}
 	return n, err
+}
+
+// lingerTime is how long the other side may take to end its half.
+const lingerTime = 2 * time.Second
+
+// Close ends what is sent, and the connection when the other side has ended too.
+// A connection that is closed while something arrives is reset, and what was sent
+// last may be lost: of a command that ends at once, all it printed.
+func (c *watchedConn) Close() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return c.Conn.Close()
+	}
+	go func() {
+		select {
+		case <-c.ended:
+		case <-time.After(lingerTime):
+		}
+		c.Conn.Close()
+	}()
+	return nil
 }

@@ -21,43 +21,63 @@ import (
 
 const builtKubectl = "kubectl " + build.KubernetesVersion
 
-// testKubectl is every verb that streams, by the kubectl of the cluster's own
-// version.
-func (s *suite) testKubectl(t *testing.T) {
-	for verb, test := range map[string]struct {
-		request string
-		run     func(*testing.T, *kubectl.Kubectl)
-	}{
-		"exec":                   {"exec", s.exec},
-		"exec -it, resized":      {"exec", s.terminal},
-		"exec, 100 MB each way":  {"exec", s.bigExec},
-		"cp, both ways":          {"exec", s.copyFiles},
-		"attach":                 {"attach", s.attach},
-		"debug":                  {"attach", s.debug},
-		"port-forward, 32 MB":    {"portforward", s.portForward},
-		"proxy, exec through it": {"exec", s.proxyExec},
-	} {
-		for _, over := range []string{webSocket, spdy} {
-			s.kubectlCell(t, cell{verb, builtKubectl, over}, `"subresource":"`+test.request+`"`, test.run)
-		}
-	}
-	for verb, test := range map[string]struct {
-		request string
-		run     func(*testing.T, *kubectl.Kubectl)
-	}{
-		"logs -f":                   {`"subresource":"log"`, s.logs},
-		"get -w":                    {`"verb":"watch"`, s.watch},
-		"rollout status":            {`"verb":"watch"`, s.rollout},
-		"proxy, watched through it": {`"verb":"watch"`, s.proxyWatch},
-	} {
-		for _, over := range []string{http2, http1} {
-			s.kubectlCell(t, cell{verb, builtKubectl, over}, test.request, test.run)
-		}
+// verb is one that streams: what gatehouse's log says of its request, and how it
+// is tried.
+type verb struct {
+	request string
+	run     func(*testing.T, *kubectl.Kubectl)
+	long    bool
+}
+
+// upgrading are the verbs that change to SPDY or WebSocket.
+func (s *suite) upgrading() map[string]verb {
+	const exec, attach, forward = `"subresource":"exec"`, `"subresource":"attach"`, `"subresource":"portforward"`
+	return map[string]verb{
+		"exec":                   {exec, s.exec, false},
+		"exec -it, resized":      {exec, s.terminal, false},
+		"exec, 100 MB each way":  {exec, s.bigExec, true},
+		"cp, both ways":          {exec, s.copyFiles, false},
+		"attach":                 {attach, s.attach, false},
+		"debug":                  {attach, s.debug, false},
+		"port-forward, 32 MB":    {forward, s.portForward, false},
+		"proxy, exec through it": {exec, s.proxyExec, true},
 	}
 }
 
-func (s *suite) kubectlCell(t *testing.T, c cell, request string, test func(*testing.T, *kubectl.Kubectl)) {
-	s.do(t, c, request, func(t *testing.T, p person) { test(t, s.kubectl(t, s.gate, p, c.over)) })
+// answered are the verbs that read an answer which goes on.
+func (s *suite) answered() map[string]verb {
+	const watch = `"verb":"watch"`
+	return map[string]verb{
+		"logs -f":                   {`"subresource":"log"`, s.logs, false},
+		"get -w":                    {watch, s.watch, false},
+		"rollout status":            {watch, s.rollout, false},
+		"proxy, watched through it": {watch, s.proxyWatch, true},
+	}
+}
+
+// testKubectl is every verb that streams, by the kubectl of the cluster's own
+// version.
+func (s *suite) testKubectl(t *testing.T) {
+	s.verbs(t, builtKubectl, false, func(k *kubectl.Kubectl) *kubectl.Kubectl { return k })
+}
+
+// verbs tries every verb with a client, or all but the long ones. with makes a
+// kubectl that client.
+func (s *suite) verbs(t *testing.T, client string, short bool, with func(*kubectl.Kubectl) *kubectl.Kubectl) {
+	try := func(verbs map[string]verb, overs ...string) {
+		for name, v := range verbs {
+			if v.long && short {
+				continue
+			}
+			for _, over := range overs {
+				s.do(t, cell{name, client, over}, v.request, func(t *testing.T, p person) {
+					v.run(t, with(s.kubectl(t, s.gate, p, over)))
+				})
+			}
+		}
+	}
+	try(s.upgrading(), webSocket, spdy)
+	try(s.answered(), http2, http1)
 }
 
 // exec: input arrives, both outputs come back apart, and the exit code.

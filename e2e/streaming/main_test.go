@@ -152,7 +152,8 @@ func logged(over string) []string {
 // do runs one cell, beside others, as a developer of its own. request is what the
 // log must say besides of the request that mattered, such as its subresource.
 func (s *suite) do(t *testing.T, c cell, request string, test func(*testing.T, person)) {
-	t.Run(strings.Join([]string{c.client, c.verb, c.over}, " "), func(t *testing.T) {
+	name := strings.Join([]string{c.client, c.verb, c.over}, " ")
+	t.Run(strings.ReplaceAll(name, "/", " "), func(t *testing.T) {
 		t.Parallel()
 		p := s.person("developers", "debuggers")
 		test(t, p)

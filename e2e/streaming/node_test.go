@@ -17,7 +17,7 @@ import (
 //go:embed node/package.json node/package-lock.json node/.npmrc node/stream.mjs
 var nodeSource embed.FS
 
-// client is Kubernetes' own for JavaScript: browsers and dashboards stream as it
+// nodeClient is Kubernetes' own for JavaScript: browsers and dashboards stream as it
 // does, by WebSocket alone.
 type nodeClient struct {
 	npm.Program

@@ -58,11 +58,15 @@ const (
 
 // testTable: docs/streaming.md shows what passed, no more and no less.
 func (s *suite) testTable(t *testing.T) {
+	t.Logf("what passed:\n%s", s.passed)
 	if flag.Lookup("test.run").Value.String() != "" {
 		t.Log("not all was run: the page is not compared")
 		return
 	}
-	t.Logf("what passed:\n%s", s.passed)
+	if !canRunOthers() {
+		t.Log("some clients do not run here: the page is not compared")
+		return
+	}
 	path := filepath.Join("..", "..", "docs", "streaming.md")
 	page, err := os.ReadFile(path)
 	if err != nil {

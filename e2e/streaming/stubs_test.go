@@ -1,5 +1,0 @@
-package streaming_test
-
-import "testing"
-
-func (s *suite) testOtherKubectls(*testing.T) {}
