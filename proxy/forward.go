@@ -53,7 +53,7 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 			x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
 			// A watch tells no length; what does would be short of it.
 			watch := x.kind.watch && (resp.ContentLength < 0 || resp.StatusCode == http.StatusSwitchingProtocols)
-			resp.Body = endable(r.Context(), resp.Body, watch)
+			resp.Body = endable(r.Context(), resp.Body, watch, x.hangUp)
 			if resp.StatusCode == http.StatusSwitchingProtocols {
 				x.writer.status = resp.StatusCode // the connection is taken over, and writes it itself
 			}

@@ -20,6 +20,7 @@ type exchange struct {
 	writer recorder
 	// changes is that of [streams] before the request was judged.
 	changes uint64
+	hangUp  func() // ends the exchange; nil before it is forwarded
 
 	start     time.Time // when the request was read
 	forwarded time.Time // when it was handed to the transport; zero if it was not

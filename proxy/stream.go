@@ -269,7 +269,7 @@ func (p *Proxy) begin(x *exchange, r *http.Request) (_ *http.Request, done func(
 	if !x.kind.stream {
 		s.grace = x.start.Add(plainGrace)
 	}
-	x.writer.ctx = ctx
+	x.writer.ctx, x.hangUp = ctx, func() { end(nil) }
 	p.streams.add(s, x.changes)
 	release := unread(ctx, x.writer.ResponseWriter)
 	return r, func() {
@@ -315,14 +315,11 @@ type streamBody struct {
 }
 
 // endable returns body, ending with ctx. A connection that can be written to, as
-// an upgrade has it, stays one.
-func endable(ctx context.Context, body io.ReadCloser, watch bool) io.ReadCloser {
+// an upgrade has it, stays one; hangUp ends it when it is of no more use.
+func endable(ctx context.Context, body io.ReadCloser, watch bool, hangUp func()) io.ReadCloser {
 	b := streamBody{body, ctx, watch}
 	if w, ok := body.(io.Writer); ok {
-		return struct {
-			streamBody
-			io.Writer
-		}{b, w}
+		return &tunnel{streamBody: b, w: w, hangUp: hangUp}
 	}
 	return b
 }

@@ -6,6 +6,7 @@ package certified
 import (
 	"context"
 	"crypto/x509"
+	"embed"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,9 +15,13 @@ import (
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/e2e/build"
+	"github.com/kube-gatehouse/gatehouse/e2e/npm"
 	"github.com/kube-gatehouse/gatehouse/e2e/pki"
 	"github.com/kube-gatehouse/gatehouse/e2e/proc"
 )
+
+//go:embed package.json package-lock.json .npmrc server.mjs
+var source embed.FS
 
 // ClientID is the audience of the ID tokens.
 const ClientID = "gatehouse"
@@ -58,16 +63,12 @@ type program struct {
 // certificate goes to dir. It ends with Stop, with ctx, or with this process.
 // The first start on a machine installs its packages with npm, into the cache.
 func Start(ctx context.Context, dir string, accounts map[string]Account, progress io.Writer) (*Provider, error) {
-	node, err := find("node")
-	if err != nil {
-		return nil, err
-	}
-	installed, err := install(ctx, progress)
+	installed, err := npm.Install(ctx, "certified", source, progress)
 	if err != nil {
 		return nil, err
 	}
 	return start(ctx, program{name: "oidc-provider", algorithm: "RS256",
-		path: node, dir: installed, args: []string{"server.mjs"}}, dir, accounts)
+		path: installed.Node, dir: installed.Dir, args: []string{"server.mjs"}}, dir, accounts)
 }
 
 // StartZitadel is Start with zitadel/oidc in the place of oidc-provider. It is

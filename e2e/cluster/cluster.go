@@ -1,6 +1,6 @@
 // Package cluster runs a real Kubernetes control plane on the loopback
 // address: etcd, kube-apiserver with RBAC, and the controllers that make roles
-// and accounts work. There is no node: pods stay pending.
+// and accounts work. Without a node, which one can ask for, pods stay pending.
 package cluster
 
 import (
@@ -16,6 +16,7 @@ import (
 
 	"github.com/kube-gatehouse/gatehouse/e2e/build"
 	"github.com/kube-gatehouse/gatehouse/e2e/kubectl"
+	"github.com/kube-gatehouse/gatehouse/e2e/kubelet"
 	"github.com/kube-gatehouse/gatehouse/e2e/proc"
 )
 
@@ -34,6 +35,8 @@ type Config struct {
 	// tokens, and lets everybody read with which keys they are signed. Default:
 	// the issuer is one that every cluster could have, and its keys are hidden.
 	PublicIssuer bool
+	// Node adds a node with a stand-in kubelet: pods are bound to it and run.
+	Node bool
 	// StartTimeout limits Start and StartAPIServer. Default: 2 minutes.
 	StartTimeout time.Duration
 }
@@ -53,6 +56,7 @@ type Cluster struct {
 	etcd   *proc.Process
 	server *proc.Process
 	manage *proc.Process
+	node   *kubelet.Kubelet
 	tokens map[string]string
 }
 
@@ -114,10 +118,27 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.await(ctx, c.manage, c.api.settled); err != nil || !c.cfg.PublicIssuer {
+	if err := c.await(ctx, c.manage, c.api.settled); err != nil {
 		return err
 	}
-	return c.Apply(ctx, []byte(publicIssuer))
+	if c.cfg.PublicIssuer {
+		if err := c.Apply(ctx, []byte(publicIssuer)); err != nil {
+			return err
+		}
+	}
+	if !c.cfg.Node {
+		return nil
+	}
+	return c.startNode(ctx)
+}
+
+func (c *Cluster) startNode(ctx context.Context) (err error) {
+	c.node, err = kubelet.Start(ctx, kubelet.Config{
+		Name: NodeName, Dir: filepath.Join(c.cfg.Dir, "pods"),
+		Kubeconfig: c.files.nodeConfig, SchedulerKubeconfig: c.files.schedulerConfig,
+		Serving: c.files.node, ClientCAFile: c.files.nodeCA, Client: apiServerName,
+	})
+	return err
 }
 
 // run starts one of the processes with its output in NAME.log of the directory.
@@ -181,6 +202,9 @@ func tail(s string, n int) string {
 func (c *Cluster) Stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.node != nil {
+		c.node.Stop()
+	}
 	for _, p := range []*proc.Process{c.manage, c.server, c.etcd} {
 		if p != nil {
 			p.Stop()
@@ -221,6 +245,9 @@ func (c *Cluster) AdminKubeconfig() string { return c.files.adminConfig }
 
 // Admin is the real kubectl with AdminKubeconfig.
 func (c *Cluster) Admin() *kubectl.Kubectl { return c.admin }
+
+// Node is the stand-in kubelet of a cluster that has one, else nil.
+func (c *Cluster) Node() *kubelet.Kubelet { return c.node }
 
 // Kubectl returns a kubectl with a kubeconfig and a cold discovery cache.
 func (c *Cluster) Kubectl(kubeconfig string) (*kubectl.Kubectl, error) {

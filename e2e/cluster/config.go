@@ -14,13 +14,19 @@ import (
 // default audience, unless the API server publishes it.
 const issuer = "https://kubernetes.default.svc.cluster.local"
 
+// NodeName is the node of a cluster that has one.
+const NodeName = "node-1"
+
+// apiServerName is whom a node expects to be asked by.
+const apiServerName = "kube-apiserver-kubelet-client"
+
 // auditPolicy records who asked for what, once for each request.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - level: None
-  users: [system:apiserver, admin, "system:kube-controller-manager"]
+  users: [system:apiserver, admin, "system:kube-controller-manager", "system:node:node-1", "system:kube-scheduler"]
 - level: Metadata
 `
 
@@ -30,9 +36,13 @@ type files struct {
 	clientCA, servingCA, etcdCA    string
 	serving, etcd, etcdClient      pki.Pair
 	admin, controllerManager       pki.Pair
+	nodeCA                         string
+	node, nodeClient               pki.Pair // of the node's port, and of the API server towards it
+	kubelet, scheduler             pki.Pair // of the node towards the API server, and of who fills it
 	serviceAccountKey              string
 	auditPolicy, auditLog          string
 	adminConfig, controllersConfig string
+	nodeConfig, schedulerConfig    string
 }
 
 // newFiles makes every certificate and key below dir.
@@ -43,6 +53,8 @@ func newFiles(dir string, clientCAs []byte) (*files, error) {
 		auditLog:          filepath.Join(dir, "audit.log"),
 		adminConfig:       filepath.Join(dir, "admin.kubeconfig"),
 		controllersConfig: filepath.Join(dir, "controller-manager.kubeconfig"),
+		nodeConfig:        filepath.Join(dir, "kubelet.kubeconfig"),
+		schedulerConfig:   filepath.Join(dir, "scheduler.kubeconfig"),
 	}
 	if err := f.makePairs(filepath.Join(dir, "pki")); err != nil {
 		return nil, err
@@ -86,7 +98,32 @@ func (f *files) makePairs(dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := f.makeNodePairs(dir, clients); err != nil {
+		return err
+	}
 	f.serviceAccountKey, err = pki.Key(dir, "service-account.key")
+	return err
+}
+
+// makeNodePairs makes what a node needs. The API server trusts another authority
+// for nodes than its clients trust for it, and the other way round: what passes
+// must do so by the settings for nodes.
+func (f *files) makeNodePairs(dir string, clients *pki.Authority) error {
+	nodes, err := pki.NewAuthority(dir, "node-ca")
+	if err != nil {
+		return err
+	}
+	f.nodeCA = nodes.CAFile
+	if f.node, err = nodes.Loopback("node"); err != nil {
+		return err
+	}
+	if f.nodeClient, err = nodes.User("node-client", apiServerName); err != nil {
+		return err
+	}
+	if f.kubelet, err = clients.User("kubelet", "system:node:"+NodeName, "system:nodes"); err != nil {
+		return err
+	}
+	f.scheduler, err = clients.User("scheduler", "system:kube-scheduler")
 	return err
 }
 
@@ -99,17 +136,24 @@ func (f *files) trust(clientCAs []byte) error {
 	return pki.WriteFile(f.clientCA, append(own, clientCAs...))
 }
 
-// writeKubeconfigs writes those of the admin and of the controller manager.
+// writeKubeconfigs writes those of the admin and of the cluster's own parts.
 func (f *files) writeKubeconfigs(url string) error {
-	file := kubeconfig.File{Cluster: "real", Server: url, CAFile: f.servingCA}
-	file.Users = []kubeconfig.User{{Name: "admin", CertFile: f.admin.CertFile, KeyFile: f.admin.KeyFile}}
-	if err := file.Write(f.adminConfig); err != nil {
-		return err
+	for _, who := range []struct {
+		name, path string
+		pair       pki.Pair
+	}{
+		{"admin", f.adminConfig, f.admin},
+		{"controller-manager", f.controllersConfig, f.controllerManager},
+		{"kubelet", f.nodeConfig, f.kubelet},
+		{"scheduler", f.schedulerConfig, f.scheduler},
+	} {
+		file := kubeconfig.File{Cluster: "real", Server: url, CAFile: f.servingCA}
+		file.Users = []kubeconfig.User{{Name: who.name, CertFile: who.pair.CertFile, KeyFile: who.pair.KeyFile}}
+		if err := file.Write(who.path); err != nil {
+			return err
+		}
 	}
-	file.Users = []kubeconfig.User{{
-		Name: "controller-manager", CertFile: f.controllerManager.CertFile, KeyFile: f.controllerManager.KeyFile,
-	}}
-	return file.Write(f.controllersConfig)
+	return nil
 }
 
 func (f *files) etcdArgs(client, peer int) []string {
@@ -138,7 +182,9 @@ func (f *files) apiServerArgs(port, etcdPort int) []string {
 		"--service-account-signing-key-file=" + f.serviceAccountKey,
 		"--service-account-key-file=" + f.serviceAccountKey,
 		"--service-cluster-ip-range=10.0.0.0/24",
-		"--authorization-mode=RBAC",
+		"--authorization-mode=Node,RBAC",
+		"--kubelet-certificate-authority=" + f.nodeCA,
+		"--kubelet-client-certificate=" + f.nodeClient.CertFile, "--kubelet-client-key=" + f.nodeClient.KeyFile,
 		"--audit-policy-file=" + f.auditPolicy, "--audit-log-path=" + f.auditLog,
 		"--audit-log-mode=blocking", // written before the answer, so that a test can read it at once
 		"--shutdown-delay-duration=0s",

@@ -63,7 +63,7 @@ type namedCluster struct {
 
 type cluster struct {
 	Server string `json:"server"`
-	CAFile string `json:"certificate-authority"`
+	CAFile string `json:"certificate-authority,omitempty"`
 }
 
 type namedContext struct {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -17,6 +18,7 @@ import (
 type Kubectl struct {
 	binary, kubeconfig, context string
 	home                        string
+	env                         []string
 }
 
 // Result is what one run printed and how it ended.
@@ -42,6 +44,28 @@ func New(binary, kubeconfig, dir string) (*Kubectl, error) {
 func (k *Kubectl) WithContext(name string) *Kubectl {
 	copied := *k
 	copied.context = name
+	return &copied
+}
+
+// WithEnv returns a copy with more variables, each NAME=value, in its
+// environment.
+func (k *Kubectl) WithEnv(env ...string) *Kubectl {
+	copied := *k
+	copied.env = append(copied.env[:len(copied.env):len(copied.env)], env...)
+	return &copied
+}
+
+// WithKubeconfig returns a copy that uses another kubeconfig.
+func (k *Kubectl) WithKubeconfig(path string) *Kubectl {
+	copied := *k
+	copied.kubeconfig = path
+	return &copied
+}
+
+// WithBinary returns a copy that runs another kubectl.
+func (k *Kubectl) WithBinary(path string) *Kubectl {
+	copied := *k
+	copied.binary = path
 	return &copied
 }
 
@@ -100,6 +124,20 @@ func (k *Kubectl) Start(ctx context.Context, args ...string) (*Running, error) {
 	return r, err
 }
 
+// Streams are what a kubectl reads and writes. Nil is nothing.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// StartStreams starts kubectl with these streams and returns at once. An
+// *os.File, such as a terminal, is handed over as it is.
+func (k *Kubectl) StartStreams(ctx context.Context, s Streams, args ...string) (*proc.Process, error) {
+	cfg := k.config(args)
+	cfg.Stdin, cfg.Stdout, cfg.Stderr = s.In, s.Out, s.Err
+	return proc.Start(ctx, cfg)
+}
+
 // AwaitLine returns the first line of standard output that contains text. It
 // fails when ctx ends, or when kubectl ends without printing such a line.
 func (r *Running) AwaitLine(ctx context.Context, text string) (string, error) {
@@ -131,6 +169,7 @@ func (k *Kubectl) config(args []string) proc.Config {
 		"KUBECONFIG=" + k.kubeconfig,
 		"NO_PROXY=127.0.0.1,localhost",
 	}
+	env = append(env, k.env...)
 	if k.context != "" {
 		args = append([]string{"--context", k.context}, args...)
 	}

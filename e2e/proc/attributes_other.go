@@ -4,6 +4,6 @@ package proc
 
 import "syscall"
 
-// attributes puts the child in a process group of its own, so that Ctrl-C
+// Attributes puts the child in a process group of its own, so that Ctrl-C
 // reaches the parent alone.
-func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+func Attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

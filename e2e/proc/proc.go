@@ -46,7 +46,7 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if cmd.Env == nil {
 		cmd.Env = []string{} // nil would inherit
 	}
-	cmd.SysProcAttr = attributes()
+	cmd.SysProcAttr = Attributes()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = cfg.Grace
 	if cmd.WaitDelay == 0 {

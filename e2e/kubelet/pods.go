@@ -1,0 +1,203 @@
+package kubelet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+)
+
+// pod is one that was bound to the node.
+type pod struct {
+	namespace, name string
+	uid             types.UID
+	containers      map[string]*container
+	reported        corev1.PodStatus
+	spec            *corev1.Pod // as it was last seen
+}
+
+// watch calls seen for every pod that a field selector matches, and again when
+// it changes, and gone when it is deleted, which may be nil.
+func (k *Kubelet) watch(api *kubernetes.Clientset, selector string, seen, gone func(*corev1.Pod)) {
+	choose := func(o *metav1.ListOptions) { o.FieldSelector = selector }
+	handler := cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { seen(o.(*corev1.Pod)) },
+		UpdateFunc: func(_, o any) { seen(o.(*corev1.Pod)) },
+		DeleteFunc: func(o any) {
+			if p, ok := o.(*corev1.Pod); ok && gone != nil {
+				gone(p)
+			}
+		},
+	}
+	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: cache.NewFilteredListWatchFromClient(api.CoreV1().RESTClient(), "pods", metav1.NamespaceAll, choose),
+		ObjectType:    &corev1.Pod{}, Handler: handler,
+	})
+	informer.RunWithContext(k.ctx)
+}
+
+// bind returns what a scheduler does with a pod that has no node: there is one.
+func (k *Kubelet) bind(api *kubernetes.Clientset) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		binding := &corev1.Binding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID},
+			Target:     corev1.ObjectReference{Kind: "Node", Name: k.cfg.Name},
+		}
+		if err := api.CoreV1().Pods(p.Namespace).Bind(k.ctx, binding, metav1.CreateOptions{}); err != nil {
+			k.complain("bind", p, err)
+		}
+	}
+}
+
+// sync starts what is to run and does not, and reports. A pod that is to be
+// deleted is gone when its node says so.
+func (k *Kubelet) sync(p *corev1.Pod) {
+	if p.DeletionTimestamp != nil {
+		k.forget(p)
+		now := metav1.NewDeleteOptions(0)
+		now.Preconditions = metav1.NewUIDPreconditions(string(p.UID))
+		if err := k.api.CoreV1().Pods(p.Namespace).Delete(k.ctx, p.Name, *now); err != nil {
+			k.complain("delete", p, err)
+		}
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	known := k.pods[p.UID]
+	if known == nil {
+		known = &pod{namespace: p.Namespace, name: p.Name, uid: p.UID, containers: map[string]*container{}}
+		k.pods[p.UID] = known
+	}
+	known.spec = p
+	for _, c := range containersOf(p) {
+		if known.containers[c.Name] == nil {
+			k.startContainer(known, c)
+		}
+	}
+	k.report(known)
+}
+
+// containersOf are those that run from the start and those that a debugger
+// added.
+func containersOf(p *corev1.Pod) []corev1.Container {
+	all := p.Spec.Containers
+	for _, e := range p.Spec.EphemeralContainers {
+		all = append(all[:len(all):len(all)], corev1.Container(e.EphemeralContainerCommon))
+	}
+	return all
+}
+
+// startContainer is called with k.mu held.
+func (k *Kubelet) startContainer(p *pod, spec corev1.Container) {
+	dir := filepath.Join(k.cfg.Dir, string(p.uid), spec.Name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		k.complain("make a folder for", p.spec, err)
+		return
+	}
+	c := newContainer(k.ctx, dir, spec)
+	p.containers[spec.Name] = c
+	k.running.Go(func() {
+		c.run()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.pods[p.uid] == p {
+			k.report(p)
+		}
+	})
+}
+
+// forget ends a pod's containers.
+func (k *Kubelet) forget(p *corev1.Pod) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if known := k.pods[p.UID]; known != nil {
+		delete(k.pods, p.UID)
+		for _, c := range known.containers {
+			c.cancel()
+		}
+	}
+}
+
+// report tells the API server how a pod is, unless it knows. It is called with
+// k.mu held.
+func (k *Kubelet) report(p *pod) {
+	status := p.status()
+	if k.ctx.Err() != nil || reflect.DeepEqual(status, p.reported) {
+		return
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.uid}, "status": status})
+	if err == nil {
+		ctx, cancel := context.WithTimeout(k.ctx, renewEvery)
+		defer cancel()
+		_, err = k.api.CoreV1().Pods(p.namespace).
+			Patch(ctx, p.name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	}
+	if err != nil {
+		k.complain("report", p.spec, err)
+		return
+	}
+	p.reported = status
+}
+
+// status is Running and Ready, whatever became of single containers: a test
+// starts what it wants to go on, and a debugger's may end.
+func (p *pod) status() corev1.PodStatus {
+	s := corev1.PodStatus{
+		Phase: corev1.PodRunning, HostIP: "127.0.0.1", StartTime: &p.spec.CreationTimestamp,
+		ObservedGeneration: p.spec.Generation,
+	}
+	for _, kind := range []corev1.PodConditionType{corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady} {
+		s.Conditions = append(s.Conditions, corev1.PodCondition{
+			Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: p.spec.CreationTimestamp,
+		})
+	}
+	for _, c := range p.spec.Spec.Containers {
+		s.ContainerStatuses = append(s.ContainerStatuses, p.containerStatus(c.Name, c.Image))
+	}
+	for _, c := range p.spec.Spec.EphemeralContainers {
+		s.EphemeralContainerStatuses = append(s.EphemeralContainerStatuses, p.containerStatus(c.Name, c.Image))
+	}
+	return s
+}
+
+func (p *pod) containerStatus(name, image string) corev1.ContainerStatus {
+	s := corev1.ContainerStatus{Name: name, Image: image, ContainerID: "stand-in://" + string(p.uid) + "/" + name}
+	if c := p.containers[name]; c != nil {
+		s.State = c.state()
+	}
+	running := s.State.Running != nil
+	s.Ready, s.Started = running, &running
+	return s
+}
+
+// find returns a container of a pod that runs here.
+func (k *Kubelet) find(namespace, name, containerName string) (*container, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, p := range k.pods {
+		if p.namespace != namespace || p.name != name {
+			continue
+		}
+		if c := p.containers[containerName]; c != nil {
+			return c, nil
+		}
+	}
+	return nil, fmt.Errorf("no container %s in the pod %s/%s runs here", containerName, namespace, name)
+}
+
+// complain says what a test will miss. The next change of the pod is another
+// chance.
+func (k *Kubelet) complain(what string, p *corev1.Pod, err error) {
+	if k.ctx.Err() == nil {
+		utilruntime.HandleError(fmt.Errorf("the stand-in kubelet could not %s the pod %s/%s: %w", what, p.Namespace, p.Name, err))
+	}
+}

