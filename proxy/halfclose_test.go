@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 )
@@ -40,20 +41,14 @@ func TestHalfCloses(t *testing.T) {
 				}
 			})
 			_, conn, reader := g.upgrade(http.MethodPost, "SPDY/3.1")
-			send := func() {
-				fmt.Fprint(conn, "question")
-				if err := conn.(halfCloser).CloseWrite(); err != nil {
-					t.Fatal(err)
-				}
-			}
 			if clientFirst {
-				send()
+				sendAll(t, conn, "question")
 			}
 			if got, err := io.ReadAll(reader); err != nil || !bytes.Equal(got, answer) {
 				t.Errorf("%d bytes arrived of %d, %v", len(got), len(answer), err)
 			}
 			if !clientFirst {
-				send()
+				sendAll(t, conn, "question")
 			}
 			if got := <-received; string(got) != "question" {
 				t.Errorf("the API server received %q", got)
@@ -62,5 +57,14 @@ func TestHalfCloses(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// sendAll sends text and ends that direction.
+func sendAll(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	fmt.Fprint(conn, text)
+	if err := conn.(halfCloser).CloseWrite(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -25,7 +25,7 @@ func (s *suite) testClientGo(t *testing.T) {
 		for verb, test := range map[string]func(context.Context, *testing.T, executorOf){
 			"exec":                  goExec,
 			"exec -it, resized":     goTerminal,
-			"exec, 100 MB each way": goBig,
+			"exec, 100 MB each way": s.goBig,
 		} {
 			s.do(t, cell{verb, clientGo + " " + strings.Replace(build.KubernetesVersion, "v1", "v0", 1), over}, `"subresource":"exec"`, func(t *testing.T, p person) {
 				ctx, cancel := context.WithTimeout(t.Context(), bigLimit)
@@ -110,11 +110,22 @@ func goTerminal(ctx context.Context, t *testing.T, executor executorOf) {
 	}
 }
 
-func goBig(ctx context.Context, t *testing.T, executor executorOf) {
-	sent, received := newSource(100<<20), newSink()
-	err := executor(t, []string{"cat"}, "stdin", "stdout").
-		StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: sent, Stdout: received})
-	if err != nil {
+func (s *suite) goBig(ctx context.Context, t *testing.T, executor executorOf) {
+	sent := newSource(100 << 20)
+	received := newSinkFor(sent)
+	command, tell := s.catUntilTold(ctx, t)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- executor(t, command, "stdin", "stdout").
+			StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: sent, Stdout: received})
+	}()
+	select {
+	case <-received.full:
+		tell()
+	case err := <-ended:
+		t.Fatalf("it ended with %v after %d bytes", err, received.n)
+	}
+	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
 	if err := same(sent, received); err != nil {

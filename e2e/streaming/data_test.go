@@ -36,12 +36,23 @@ func newSource(n int64) *source {
 type sink struct {
 	hash hash.Hash
 	n    int64
+	want int64         // how many there are to be, if that is known
+	full chan struct{} // closed when they are there
 }
 
 func newSink() *sink { return &sink{hash: sha256.New()} }
 
+// newSinkFor is a sink that tells when as much has come as sent has to give.
+func newSinkFor(sent *source) *sink {
+	return &sink{hash: sha256.New(), want: sent.n, full: make(chan struct{})}
+}
+
 func (s *sink) Write(b []byte) (int, error) {
+	before := s.n
 	s.n += int64(len(b))
+	if s.full != nil && before < s.want && s.n >= s.want {
+		close(s.full)
+	}
 	return s.hash.Write(b)
 }
 

@@ -137,18 +137,41 @@ func (s *suite) terminal(t *testing.T, k *kubectl.Kubectl) {
 	}
 }
 
+// catUntilTold returns a command that sends back what it gets and ends when the
+// returned function is called: when all has arrived. With SPDY the API server
+// itself may lose what a caller has not read when the command ends; see
+// docs/streaming.md.
+func (s *suite) catUntilTold(ctx context.Context, t *testing.T) (command []string, tell func()) {
+	t.Helper()
+	file := fmt.Sprintf("told-%d", s.people.Add(1))
+	return []string{"sh", "-c", "cat; until test -e " + file + "; do sleep 0.05; done"}, func() {
+		_, err := s.Cluster.Admin().Must(ctx, "", "exec", "-n", "dev", "shell", "-c", "main", "--", "touch", file)
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // bigExec: 100 MB go in and come out at the same time, and are the same.
 func (s *suite) bigExec(t *testing.T, k *kubectl.Kubectl) {
 	ctx, cancel := context.WithTimeout(t.Context(), bigLimit)
 	defer cancel()
 	var stderr bytes.Buffer
-	sent, received := newSource(100<<20), newSink()
+	sent := newSource(100 << 20)
+	received := newSinkFor(sent)
+	command, tell := s.catUntilTold(ctx, t)
 	started := time.Now()
 	process, err := k.StartStreams(ctx, kubectl.Streams{In: sent, Out: received, Err: &stderr},
-		"exec", "-i", "-n", "dev", "shell", "-c", "main", "--", "cat")
+		append([]string{"exec", "-i", "-n", "dev", "shell", "-c", "main", "--"}, command...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	select {
+	case <-received.full:
+	case <-process.Done():
+	}
+	t.Logf("100 MB each way in %s", time.Since(started).Round(time.Millisecond))
+	tell()
 	code, err := process.Wait(ctx)
 	if err != nil || code != 0 {
 		t.Fatalf("got code %d, %v and %q after %d bytes", code, err, stderr.String(), received.n)
@@ -156,7 +179,6 @@ func (s *suite) bigExec(t *testing.T, k *kubectl.Kubectl) {
 	if err := same(sent, received); err != nil {
 		t.Error(err)
 	}
-	t.Logf("100 MB each way in %s", time.Since(started).Round(time.Millisecond))
 }
 
 // copyFiles: a file that went to the pod and came back is the same.
