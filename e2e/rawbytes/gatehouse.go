@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -78,9 +79,21 @@ func (p *Process) LogFrom(n int) string {
 	return string(p.log.b.Bytes()[min(n, p.log.b.Len()):])
 }
 
+// attempts is how often ports are drawn anew when one was taken meanwhile.
+const attempts = 3
+
 // Start runs the process and returns when it is ready. On an error the process
 // has ended; it is returned too when it ran, for its log.
 func Start(s Settings) (*Process, error) {
+	for attempt := 1; ; attempt++ {
+		p, err := start(s)
+		if err == nil || p == nil || attempt == attempts || !strings.Contains(p.Log(), "address already in use") {
+			return p, err
+		}
+	}
+}
+
+func start(s Settings) (*Process, error) {
 	env, addr, ops, err := s.write()
 	if err != nil {
 		return nil, err
