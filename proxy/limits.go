@@ -33,20 +33,22 @@ type Limits struct {
 	BodyTime time.Duration
 }
 
-// DefaultLimits are those of a cluster with a thousand users.
-var DefaultLimits = Limits{
-	TokenBytes:      auth.MaxTokenBytes,
-	HeaderLines:     1024,
-	Requests:        4000,
-	Streams:         20000,
-	RequestsPerUser: 400, StreamsPerUser: 2000,
-	FailuresPerAddress: 20,
-	BodyTime:           time.Minute, // a kube-apiserver ends the request by then
+// DefaultLimits returns those of a cluster with a thousand users.
+func DefaultLimits() Limits {
+	return Limits{
+		TokenBytes:      auth.MaxTokenBytes,
+		HeaderLines:     1024,
+		Requests:        4000,
+		Streams:         20000,
+		RequestsPerUser: 400, StreamsPerUser: 2000,
+		FailuresPerAddress: 20,
+		BodyTime:           time.Minute, // a kube-apiserver ends the request by then
+	}
 }
 
 // orDefault returns l with its zero fields filled.
 func (l Limits) orDefault() Limits {
-	d := DefaultLimits
+	d := DefaultLimits()
 	return Limits{
 		TokenBytes: cmp.Or(l.TokenBytes, d.TokenBytes), HeaderLines: cmp.Or(l.HeaderLines, d.HeaderLines),
 		Requests: cmp.Or(l.Requests, d.Requests), RequestsPerUser: cmp.Or(l.RequestsPerUser, d.RequestsPerUser),

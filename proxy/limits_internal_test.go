@@ -226,7 +226,7 @@ func TestNetwork(t *testing.T) {
 
 // BenchmarkLimits is what limits add to a request that is served.
 func BenchmarkLimits(b *testing.B) {
-	p := &Proxy{inFlight: newInFlight(DefaultLimits), failures: newFailures(DefaultLimits)}
+	p := &Proxy{inFlight: newInFlight(DefaultLimits()), failures: newFailures(DefaultLimits())}
 	token := make([]byte, 900)
 	for i := range token {
 		token[i] = 'a' + byte(i%26)
@@ -239,8 +239,8 @@ func BenchmarkLimits(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			credential, long := p.failures.look(r, DefaultLimits.TokenBytes)
-			if long || headerLines(r.Header) > DefaultLimits.HeaderLines {
+			credential, long := p.failures.look(r, DefaultLimits().TokenBytes)
+			if long || headerLines(r.Header) > DefaultLimits().HeaderLines {
 				b.Fatal("too large")
 			}
 			done, _ := p.failures.begin(b.Context(), "192.0.2.1", credential, now)

@@ -45,7 +45,7 @@ const watchPath = "/api/v1/pods?watch=true"
 func TestDocumentedLimits(t *testing.T) {
 	var f faults
 	l := parseSettings(map[string]string{}, &f).Limits
-	if l.requests() != proxy.DefaultLimits || l.connections() != serve.DefaultLimits {
+	if l.requests() != proxy.DefaultLimits() || l.connections() != serve.DefaultLimits() {
 		t.Errorf("the settings' defaults are %+v and %+v", l.requests(), l.connections())
 	}
 	document := read(t, moduleRoot+"/docs/operations.md")

@@ -28,14 +28,16 @@ type Limits struct {
 	Connections int
 }
 
-// DefaultLimits are those of a cluster with a thousand users.
-var DefaultLimits = Limits{
-	HeaderBytes: 256 << 10, HeaderTime: 32 * time.Second, IdleTime: 90 * time.Second, Streams: 250, Connections: 10000,
+// DefaultLimits returns those of a cluster with a thousand users.
+func DefaultLimits() Limits {
+	return Limits{
+		HeaderBytes: 256 << 10, HeaderTime: 32 * time.Second, IdleTime: 90 * time.Second, Streams: 250, Connections: 10000,
+	}
 }
 
 // orDefault returns l with its zero fields filled.
 func (l Limits) orDefault() Limits {
-	d := DefaultLimits
+	d := DefaultLimits()
 	return Limits{
 		HeaderBytes: cmp.Or(l.HeaderBytes, d.HeaderBytes), HeaderTime: cmp.Or(l.HeaderTime, d.HeaderTime),
 		IdleTime: cmp.Or(l.IdleTime, d.IdleTime), Streams: cmp.Or(l.Streams, d.Streams),
@@ -71,13 +73,22 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from := network(conn.RemoteAddr())
+		from := network(peerOf(conn))
 		if l.enter(from) {
 			return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
 		}
 		_ = conn.Close() // there is nobody to tell
 		l.rejected()
 	}
+}
+
+// peerOf returns the address of conn's socket. What a proxy says of its caller is
+// not waited for: others wait to be accepted.
+func peerOf(conn net.Conn) net.Addr {
+	if announced, ok := conn.(interface{ Peer() net.Addr }); ok {
+		return announced.Peer()
+	}
+	return conn.RemoteAddr()
 }
 
 func (l *limitedListener) enter(from netip.Addr) bool {

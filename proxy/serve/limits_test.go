@@ -234,7 +234,7 @@ func TestFrameFloods(t *testing.T) {
 // The defaults are as the documents say.
 func TestDefaultLimits(t *testing.T) {
 	const want = "{HeaderBytes:262144 HeaderTime:32s IdleTime:1m30s Streams:250 Connections:10000}"
-	if got := fmt.Sprintf("%+v", serve.DefaultLimits); got != want {
+	if got := fmt.Sprintf("%+v", serve.DefaultLimits()); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -82,7 +82,7 @@ func OpsServer(handler http.Handler) *http.Server {
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       DefaultLimits.IdleTime,
+		IdleTimeout:       DefaultLimits().IdleTime,
 		MaxHeaderBytes:    64 << 10,
 	}
 }

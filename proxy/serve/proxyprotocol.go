@@ -100,6 +100,9 @@ func (c *announced) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
+// Peer returns the address of the proxy, at once.
+func (c *announced) Peer() net.Addr { return c.Conn.RemoteAddr() }
+
 // RemoteAddr returns the caller's address as the header has it, and waits for
 // that. net/http asks first of all, in the goroutine of the connection.
 func (c *announced) RemoteAddr() net.Addr {

@@ -180,8 +180,12 @@ func TestSlowProxyHeaderDelaysNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	start := time.Now()
 	if got, err := f.ask(t, true, headerV1, 0); err != nil || !strings.HasPrefix(got, announced) {
 		t.Errorf("%q, %v", got, err)
+	}
+	if took := time.Since(start); took > 4*time.Second { // each of the slow ones has five
+		t.Errorf("it was answered after %s", took)
 	}
 }
 
