@@ -25,50 +25,81 @@ import (
 func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, header http.Header, body []byte) {
 	r, done := p.begin(x, r)
 	defer done()
-	reverse := httputil.ReverseProxy{
-		Transport:  transport(target, x.token != "", header["Upgrade"] != nil),
-		BufferPool: &p.buffers,
-		ErrorLog:   slog.NewLogLogger(p.cfg.Log.Handler(), slog.LevelDebug),
-		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.Out.Header = header
-			pr.Out.URL = outgoingURL(pr.In.URL, target.URL)
-			pr.Out.Host = target.URL.Host
-			pr.Out.Trailer = nil
-			if body != nil {
-				// With it the transport can send the request again if the API
-				// server refused the stream, as it does when it goes away.
-				pr.Out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-				pr.Out.Body, _ = pr.Out.GetBody()
-			}
-		},
-		ModifyResponse: func(resp *http.Response) error {
-			x.answered = p.cfg.Now()
-			if err := checkResponse(resp, header.Get("Upgrade"), x); err != nil {
-				return err
-			}
-			if err := p.checkForbidden(x, resp); err != nil {
-				return err
-			}
-			cleanResponse(resp.Header)
-			x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
-			// A watch tells no length; what does would be short of it.
-			watch := x.kind.watch && (resp.ContentLength < 0 || resp.StatusCode == http.StatusSwitchingProtocols)
-			resp.Body = endable(r.Context(), resp.Body, watch, x.hangUp)
-			if resp.StatusCode == http.StatusSwitchingProtocols {
-				x.writer.status = resp.StatusCode // the connection is taken over, and writes it itself
-			}
-			return nil
-		},
-		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
-			p.upstreamFailed(x, r, err)
-		},
-	}
 	if r.Body != nil && r.Body != http.NoBody {
 		x.body = p.watchBody(x, r)
 		r.Body = x.body
 	}
+	out := outgoing(r, target, header, body)
 	x.forwarded = p.cfg.Now()
+	if header["Upgrade"] != nil {
+		p.upgrade(x, r, out, target)
+		return
+	}
+	resp, err := transport(target, x.token != "", false).RoundTrip(out)
+	if err == nil {
+		if err = p.received(x, out, resp); err != nil {
+			_ = resp.Body.Close() // it is not wanted
+		}
+	}
+	if err != nil {
+		p.upstreamFailed(x, r, err)
+		return
+	}
+	p.relay(x, r, resp)
+}
+
+// outgoing returns the request that goes to target. It has the context of r.
+func outgoing(r *http.Request, target *upstream.Target, header http.Header, body []byte) *http.Request {
+	out := (&http.Request{
+		Method: r.Method, URL: outgoingURL(r.URL, target.URL), Host: target.URL.Host, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(r.Context())
+	switch {
+	case body != nil:
+		// With it the transport can send the request again if the API server
+		// refused the stream, as it does when it goes away.
+		out.ContentLength = int64(len(body))
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		out.Body, _ = out.GetBody()
+	case r.ContentLength != 0:
+		out.ContentLength, out.Body = r.ContentLength, r.Body
+	}
+	return out
+}
+
+// upgrade forwards a request to switch to another protocol, and then both ways.
+func (p *Proxy) upgrade(x *exchange, r, out *http.Request, target *upstream.Target) {
+	reverse := httputil.ReverseProxy{
+		Transport: transport(target, x.token != "", true),
+		ErrorLog:  slog.NewLogLogger(p.cfg.Log.Handler(), slog.LevelDebug),
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.Header, pr.Out.URL, pr.Out.Host, pr.Out.Trailer = out.Header, out.URL, out.Host, nil
+		},
+		BufferPool:     &p.buffers,
+		ModifyResponse: func(resp *http.Response) error { return p.received(x, out, resp) },
+		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { p.upstreamFailed(x, r, err) },
+	}
 	reverse.ServeHTTP(&x.writer, r)
+}
+
+// received judges and cleans what the API server answered to out.
+func (p *Proxy) received(x *exchange, out *http.Request, resp *http.Response) error {
+	x.answered = p.cfg.Now()
+	if err := checkResponse(resp, out.Header.Get("Upgrade"), x); err != nil {
+		return err
+	}
+	if err := p.checkForbidden(x, resp); err != nil {
+		return err
+	}
+	cleanResponse(resp.Header)
+	x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
+	// A watch tells no length; what does would be short of it.
+	watch := x.kind.watch && (resp.ContentLength < 0 || resp.StatusCode == http.StatusSwitchingProtocols)
+	resp.Body = endable(out.Context(), resp.Body, watch, x.hangUp)
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		x.writer.status = resp.StatusCode // the connection is taken over, and writes it itself
+	}
+	return nil
 }
 
 // transport returns the connections to send a request by. A caller's own token

@@ -321,6 +321,9 @@ func endable(ctx context.Context, body io.ReadCloser, watch bool, hangUp func())
 	if w, ok := body.(io.Writer); ok {
 		return &tunnel{streamBody: b, w: w, hangUp: hangUp}
 	}
+	if whole, ok := body.(io.WriterTo); ok {
+		return copiedBody{b, whole}
+	}
 	return b
 }
 
@@ -330,13 +333,36 @@ func (b streamBody) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
+	return n, b.end(err)
+}
+
+// end returns the error for an answer that ends with err, io.EOF for a whole one.
+func (b streamBody) end(err error) error {
 	cause, ours := errors.AsType[*ended](context.Cause(b.ctx))
 	switch {
 	case ours && b.watch:
-		return n, io.EOF
+		return io.EOF
 	case ours:
-		return n, cause
+		return cause
 	default:
-		return n, err
+		return err
 	}
+}
+
+// copiedBody is a streamBody that needs no buffer to be copied.
+type copiedBody struct {
+	streamBody
+	whole io.WriterTo
+}
+
+// WriteTo writes the answer to w.
+func (b copiedBody) WriteTo(w io.Writer) (int64, error) {
+	n, err := b.whole.WriteTo(w)
+	if err == nil {
+		err = io.EOF
+	}
+	if err = b.end(err); errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
 }

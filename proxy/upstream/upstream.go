@@ -18,17 +18,22 @@ import (
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/h2"
 )
 
 // Bounds on a connection to the API server. A connection on which nothing
-// arrives for pingAfter is asked for a sign of life, so that a watch does not
-// hang on a peer that has gone.
+// arrives for pingAfter is asked for a sign of life. One that gives none gets no
+// more requests after suspectAfter, if there is another, and is given up after
+// pingTimeout, so that a watch does not hang on a peer that has gone.
 const (
-	dialTimeout = 5 * time.Second
-	tlsTimeout  = 10 * time.Second
-	idleTimeout = 90 * time.Second
-	pingAfter   = 15 * time.Second
-	pingTimeout = 10 * time.Second
+	dialTimeout  = 5 * time.Second
+	tlsTimeout   = 10 * time.Second
+	idleTimeout  = 90 * time.Second
+	pingAfter    = 3 * time.Second
+	suspectAfter = 2 * time.Second
+	pingTimeout  = 10 * time.Second
+	maxHeader    = 1 << 20 // bytes of an answer's header
 )
 
 // Target is one complete version of the API server: its address, the
@@ -151,19 +156,14 @@ func build(cfg *rest.Config, files []string) (*Target, error) {
 	}
 	tlsConfig.MinVersion = tls.VersionTLS12
 
-	requests, upgrades := transports(cfg, tlsConfig)
 	bare := tlsConfig.Clone()
 	bare.Certificates, bare.GetClientCertificate = nil, nil
-	callersRequests, callersUpgrades := transports(cfg, bare)
-
+	ours, closeOurs := connections(cfg, server, tlsConfig)
+	callers, closeCallers := connections(cfg, server, bare)
 	t := &Target{
-		URL: server, Requests: requests, Upgrades: upgrades, TokenFile: cfg.BearerTokenFile,
-		Callers: Connections{Requests: callersRequests, Upgrades: callersUpgrades},
-		close: func() {
-			for _, transport := range []*http.Transport{requests, upgrades, callersRequests, callersUpgrades} {
-				transport.CloseIdleConnections()
-			}
-		},
+		URL: server, Requests: ours.Requests, Upgrades: ours.Upgrades, Callers: callers,
+		TokenFile: cfg.BearerTokenFile,
+		close:     func() { closeOurs(); closeCallers() },
 	}
 	for _, file := range append(files, cfg.CAFile, cfg.CertFile, cfg.KeyFile) {
 		if file != "" {
@@ -217,29 +217,49 @@ func check(cfg *rest.Config) (*url.URL, error) {
 	return server, errors.Join(faults...)
 }
 
-// transports returns one for requests and one for upgrades.
-func transports(cfg *rest.Config, tlsConfig *tls.Config) (requests, upgrades *http.Transport) {
-	requests = transport(cfg, tlsConfig)
-	requests.ForceAttemptHTTP2 = true
-	requests.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
-	upgrades = transport(cfg, tlsConfig)
-	upgrades.Protocols = new(http.Protocols)
-	upgrades.Protocols.SetHTTP1(true)
-	return requests, upgrades
+// connections returns those to server with one TLS configuration, and what closes
+// the idle ones. Through a proxy, requests go as upgrades do, for the proxy alone
+// knows the addresses.
+func connections(cfg *rest.Config, server *url.URL, tlsConfig *tls.Config) (c Connections, closeIdle func()) {
+	plain := transport(cfg, tlsConfig)
+	if cfg.Proxy != nil {
+		requests := transport(cfg, tlsConfig)
+		requests.Protocols.SetHTTP2(true)
+		requests.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
+		return Connections{Requests: requests, Upgrades: plain}, func() {
+			requests.CloseIdleConnections()
+			plain.CloseIdleConnections()
+		}
+	}
+	port := server.Port()
+	if port == "" {
+		port = "443"
+	}
+	requests := &pool{
+		dialer: newDialer(server.Hostname(), port, tlsConfig), plain: plain, life: connLife,
+		pings: h2.Config{PingAfter: pingAfter, SuspectAfter: suspectAfter, PingTimeout: pingTimeout, MaxHeaderBytes: maxHeader},
+	}
+	return Connections{Requests: requests, Upgrades: plain}, func() {
+		requests.close()
+		plain.CloseIdleConnections()
+	}
 }
 
+// transport returns one for HTTP/1.1.
 func transport(cfg *rest.Config, tlsConfig *tls.Config) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
 	return &http.Transport{
+		Protocols: protocols,
 		// Without proxy-url in the kubeconfig there is none: the environment of
 		// the process must not decide where the credential goes.
 		Proxy:                  cfg.Proxy,
-		DialContext:            dialer.DialContext,
+		DialContext:            tcpDialer().DialContext,
 		TLSClientConfig:        tlsConfig.Clone(),
 		TLSHandshakeTimeout:    tlsTimeout,
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConnsPerHost:    64,
-		MaxResponseHeaderBytes: 1 << 20,
+		MaxResponseHeaderBytes: maxHeader,
 		// What the API server compressed goes to the caller as it is.
 		DisableCompression: true,
 	}

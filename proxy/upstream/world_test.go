@@ -70,7 +70,7 @@ func newWorld(t *testing.T, host string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{ca: ca, dir: t.TempDir(), closed: make(chan struct{}, 16)}
+	w := &world{ca: ca, dir: t.TempDir(), closed: make(chan struct{}, 1024)}
 	w.readyCode.Store(http.StatusOK)
 	w.Server = httptest.NewUnstartedServer(w)
 	w.wire.Listener = w.Listener

@@ -1,0 +1,250 @@
+package h2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// hpackField is one line of a header.
+type hpackField = hpack.HeaderField
+
+// gather lets the goroutines that are about to send something do so first, so
+// that one system call writes it all. Where nothing waits it costs nothing.
+func gather() { runtime.Gosched() }
+
+// RoundTrip sends a request and returns the answer. An error that is
+// [ErrUnprocessed] says that it may be sent again. Nothing is added to its
+// header but Content-Length; the request's own trailer is not sent.
+func (c *Conn) RoundTrip(r *http.Request) (*http.Response, error) {
+	s := newStream(c, r)
+	err := validHeader(r)
+	if err == nil {
+		err = c.open(s, r)
+	}
+	if err != nil {
+		closeBody(r)
+		return nil, err
+	}
+	var request io.Closer
+	if hasBody(r) {
+		request = r.Body
+		go s.send(r)
+	}
+	resp, err := s.awaitResponse(r.Context())
+	if err != nil {
+		closeBody(r)
+		return nil, err
+	}
+	resp.Request = r
+	if s.head || resp.ContentLength == 0 && s.answered() {
+		resp.Body = http.NoBody
+		return resp, nil
+	}
+	resp.Body = &body{stream: s, ctx: r.Context(), request: request}
+	return resp, nil
+}
+
+func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
+
+func closeBody(r *http.Request) {
+	if r.Body != nil {
+		_ = r.Body.Close() // the request has failed already
+	}
+}
+
+// validHeader refuses what would not arrive as one header line.
+func validHeader(r *http.Request) error {
+	for name, values := range r.Header {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return errors.New("the request has a header with an invalid name")
+		}
+		for _, value := range values {
+			if !httpguts.ValidHeaderFieldValue(value) {
+				return fmt.Errorf("the request has an invalid value of %s", name)
+			}
+		}
+	}
+	return nil
+}
+
+// open gives s a number and sends the header of r.
+func (c *Conn) open(s *stream, r *http.Request) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.usable() {
+		return errRetired
+	}
+	size := c.encode(r)
+	if size > c.peer.maxHeader {
+		return errors.New("the request's header is larger than the server accepts")
+	}
+	s.id, s.window = c.nextID, c.peer.initialWindow
+	if c.nextID += 2; c.nextID > 1<<31-1 {
+		c.retired = true // RFC 9113 section 5.1.1
+	}
+	c.streams[s.id] = s
+	s.requestOver = !hasBody(r)
+	block := c.out.block.Bytes()
+	for first := true; first || len(block) > 0; first = false {
+		part := block[:min(len(block), c.peer.maxFrame)]
+		block = block[len(part):]
+		// To a buffer, and so without an error.
+		if first {
+			_ = c.out.framer.WriteHeaders(http2.HeadersFrameParam{
+				StreamID: s.id, BlockFragment: part, EndHeaders: len(block) == 0, EndStream: s.requestOver,
+			})
+		} else {
+			_ = c.out.framer.WriteContinuation(s.id, len(block) == 0, part)
+		}
+	}
+	c.out.wake.Signal()
+	return nil
+}
+
+// encode compresses the header of r into c.out.block, and returns its size as
+// RFC 9113 section 6.5.2 counts. It has c.mu.
+//
+// Too large a header must not be known by the encoder alone: then nothing that
+// follows could be read. So its size is found first.
+func (c *Conn) encode(r *http.Request) (size uint64) {
+	eachField(r, func(name, value string) { size += uint64(len(name) + len(value) + 32) })
+	c.out.block.Reset()
+	if size > c.peer.maxHeader {
+		return size
+	}
+	eachField(r, func(name, value string) {
+		// What each request has of its own would only push out of the table what
+		// they have in common.
+		field := hpackField{Name: c.out.lower(name), Value: value, Sensitive: name == "Audit-Id" || name == ":path"}
+		_ = c.out.encoder.WriteField(field) // to a buffer
+	})
+	return size
+}
+
+// eachField calls add for each field of r that goes onto the wire.
+func eachField(r *http.Request, add func(name, value string)) {
+	host := r.Host
+	if host == "" {
+		host = r.URL.Host
+	}
+	add(":authority", host)
+	add(":method", r.Method)
+	add(":path", r.URL.RequestURI())
+	add(":scheme", "https")
+	for name, values := range r.Header {
+		switch name {
+		case "Host", "Content-Length", "Connection", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Keep-Alive":
+			continue // RFC 9113 section 8.2.2
+		}
+		for _, value := range values {
+			add(name, value)
+		}
+	}
+	if n, known := bodyLength(r); known {
+		add("Content-Length", strconv.FormatInt(n, 10))
+	}
+}
+
+// bodyLength returns the Content-Length that r has to have, as net/http gives
+// it.
+func bodyLength(r *http.Request) (n int64, known bool) {
+	switch {
+	case hasBody(r):
+		return r.ContentLength, r.ContentLength > 0
+	case r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch:
+		return 0, true
+	default:
+		return 0, false
+	}
+}
+
+// lower returns a header's name as it is on the wire.
+func (w *writing) lower(name string) string {
+	if lower, ok := w.names[name]; ok {
+		return lower
+	}
+	lower := strings.ToLower(name)
+	if len(w.names) < maxNames {
+		w.names[name] = lower
+	}
+	return lower
+}
+
+// bodyBuffer is how much of a request's body is read at a time.
+const bodyBuffer = 16 << 10
+
+// send sends the body of r, and closes it.
+func (s *stream) send(r *http.Request) {
+	err := s.sendBody(r)
+	_ = r.Body.Close() // what it has said is sent
+	if err == nil || errors.Is(err, errOver) {
+		return
+	}
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	s.conn.drop(s, http2.ErrCodeCancel, err)
+}
+
+// errOver says that nobody wants more of a request.
+var errOver = errors.New("the request is over")
+
+func (s *stream) sendBody(r *http.Request) error {
+	left, known := bodyLength(r)
+	size := int64(bodyBuffer)
+	if known {
+		size = min(size, left+1) // one more finds out whether it is longer
+	}
+	buffer := make([]byte, size)
+	for {
+		n, err := r.Body.Read(buffer)
+		left -= int64(n)
+		ends := errors.Is(err, io.EOF)
+		switch {
+		case err != nil && !ends:
+			return fmt.Errorf("read the request's body: %w", err)
+		case known && left < 0:
+			return errors.New("the request's body is longer than its Content-Length")
+		case known && ends && left > 0:
+			return fmt.Errorf("read the request's body: %w", io.ErrUnexpectedEOF)
+		}
+		if err := s.sendData(r.Context(), buffer[:n], ends); err != nil || ends {
+			return err
+		}
+	}
+}
+
+// sendData sends data when the peer's windows allow it.
+func (s *stream) sendData(ctx context.Context, data []byte, ends bool) error {
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		for !s.requestOver && c.failed == nil && len(data) > 0 && (min(s.window, c.window) <= 0 || c.out.queue.Len() > maxQueued) {
+			c.writable.Wait() // what cancels a stream tells of it
+		}
+		if s.requestOver || c.failed != nil || ctx.Err() != nil {
+			return errOver
+		}
+		n := int(min(int64(len(data)), s.window, c.window, int64(c.peer.maxFrame)))
+		last := ends && n == len(data)
+		if n > 0 || last {
+			_ = c.out.framer.WriteData(s.id, last, data[:n]) // to a buffer
+			c.out.wake.Signal()
+		}
+		s.window, c.window = s.window-int64(n), c.window-int64(n)
+		if data = data[n:]; len(data) == 0 {
+			s.requestOver = last
+			return nil
+		}
+	}
+}

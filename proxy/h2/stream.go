@@ -1,0 +1,357 @@
+package h2
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"golang.org/x/net/http2"
+)
+
+// errBodyClosed is what reading a body gives that was closed.
+var errBodyClosed = errors.New("read from a closed body")
+
+// stream is a request and its answer.
+type stream struct {
+	conn *Conn
+	id   uint32
+	head bool // the answer to HEAD has no body
+
+	// Of conn.mu:
+	window      int64 // what may be sent
+	requestOver bool  // nothing of the request will be sent any more
+
+	wake chan struct{} // holds one value if something has changed
+
+	mu       sync.Mutex
+	response *http.Response // once its header came
+	first    *chunk         // what came and was not read yet
+	last     *chunk
+	open     int   // what the peer may still send
+	credit   int   // what was read, and not given back to the peer
+	left     int64 // what the answer's Content-Length leaves; negative if it has none
+	err      error // io.EOF after the whole answer; what is in the chunks comes before
+	deaf     bool  // nobody reads any more
+	interims int   // informational answers
+}
+
+// maxInterims is how many informational answers may come before the real one.
+const maxInterims = 8
+
+// chunk is data that wait to be read.
+type chunk struct {
+	data       [16 << 10]byte
+	start, end int
+	next       *chunk
+}
+
+// chunks lends them, so that a stream on which nothing comes holds none.
+type chunks struct{ pool sync.Pool }
+
+func (p *chunks) get() *chunk {
+	if c, ok := p.pool.Get().(*chunk); ok {
+		c.start, c.end, c.next = 0, 0, nil
+		return c
+	}
+	return new(chunk)
+}
+
+func newStream(c *Conn, r *http.Request) *stream {
+	return &stream{conn: c, head: r.Method == http.MethodHead, wake: make(chan struct{}, 1), open: streamWindow, left: -1}
+}
+
+func (s *stream) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // one is there
+	}
+}
+
+// fail ends the stream with err, unless it has ended.
+func (s *stream) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+		s.signal()
+	}
+}
+
+// answered reports whether the whole answer has come.
+func (s *stream) answered() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err == io.EOF //nolint:errorlint // set as it is
+}
+
+// finish ends the answer properly, if it is whole.
+func (s *stream) finish(trailer http.Header) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.err != nil:
+		return
+	case s.response == nil:
+		s.err = errMalformed
+	case s.left > 0 && !s.head:
+		s.err = io.ErrUnexpectedEOF
+	default:
+		s.response.Trailer = trailer
+		s.err = io.EOF
+	}
+	s.signal()
+}
+
+// onHeader takes an answer's header, or its trailer.
+func (s *stream) onHeader(f *fields) (informational bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case f.wrong != nil:
+		return false, f.wrong
+	case s.response != nil:
+		if f.status != 0 || !f.ends {
+			return false, errMalformed
+		}
+		return false, nil
+	case f.status == 0 || f.status == http.StatusSwitchingProtocols: // RFC 9113 section 8.6
+		return false, errMalformed
+	case f.status < 200:
+		if s.interims++; s.interims > maxInterims {
+			return false, errMalformed
+		}
+		return true, nil
+	}
+	s.response, err = s.newResponse(f)
+	if err != nil {
+		return false, err
+	}
+	if !f.ends {
+		s.signal() // else the end is signalled
+	}
+	return false, nil
+}
+
+// newResponse has s.mu.
+func (s *stream) newResponse(f *fields) (*http.Response, error) {
+	header := f.header
+	if header == nil {
+		header = http.Header{}
+	}
+	resp := &http.Response{
+		Status: statusLine(f.status), StatusCode: f.status,
+		Proto: "HTTP/2.0", ProtoMajor: 2, Header: header, ContentLength: -1,
+	}
+	if lengths := header["Content-Length"]; len(lengths) > 0 {
+		n, err := strconv.ParseUint(lengths[0], 10, 63)
+		if err != nil || len(lengths) > 1 || lengths[0][0] == '+' {
+			return nil, errMalformed
+		}
+		resp.ContentLength = int64(n)
+		s.left = int64(n)
+	} else if f.ends && !s.head {
+		resp.ContentLength = 0
+	}
+	return resp, nil
+}
+
+func statusLine(code int) string { return strconv.Itoa(code) + " " + http.StatusText(code) }
+
+// push takes data. size is what they count in the window, their padding
+// included.
+func (s *stream) push(data []byte, size int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.response == nil {
+		return errMalformed
+	}
+	if s.open -= size; s.open < 0 {
+		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeFlowControl}
+	}
+	if s.left >= 0 || s.head {
+		if s.left -= int64(len(data)); s.left < 0 || s.head && len(data) > 0 {
+			return errMalformed
+		}
+	}
+	s.credit += size - len(data)
+	if s.deaf || s.err != nil {
+		return nil
+	}
+	for len(data) > 0 {
+		if s.last == nil || s.last.end == len(s.last.data) {
+			s.grow()
+		}
+		n := copy(s.last.data[s.last.end:], data)
+		s.last.end += n
+		data = data[n:]
+	}
+	s.signal()
+	return nil
+}
+
+func (s *stream) grow() {
+	c := s.conn.chunks.get()
+	if s.last == nil {
+		s.first = c
+	} else {
+		s.last.next = c
+	}
+	s.last = c
+}
+
+// wait waits for a change.
+func (s *stream) wait(ctx context.Context) error {
+	select {
+	case <-s.wake:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// awaitResponse returns the answer when its header has come.
+func (s *stream) awaitResponse(ctx context.Context) (*http.Response, error) {
+	for {
+		s.mu.Lock()
+		resp, err, empty := s.response, s.err, s.first == nil
+		s.mu.Unlock()
+		switch {
+		case resp != nil && (err == nil || err == io.EOF || !empty): //nolint:errorlint // set as it is
+			return resp, nil
+		case err != nil:
+			return nil, err
+		}
+		if err := s.wait(ctx); err != nil {
+			s.cancel(err)
+			return nil, err
+		}
+	}
+}
+
+// cancel gives the stream up.
+func (s *stream) cancel(err error) {
+	s.conn.mu.Lock()
+	s.conn.drop(s, http2.ErrCodeCancel, err)
+	s.conn.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deaf = true
+	for c := s.first; c != nil; {
+		next := c.next
+		s.conn.chunks.pool.Put(c)
+		c = next
+	}
+	s.first, s.last = nil, nil
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+// take returns the data that came first, when there are any. The caller gives the
+// chunk back.
+func (s *stream) take(ctx context.Context) (*chunk, error) {
+	for {
+		s.mu.Lock()
+		c, err := s.first, s.err
+		if c != nil {
+			if s.first = c.next; s.first == nil {
+				s.last = nil
+			}
+		}
+		s.mu.Unlock()
+		switch {
+		case c != nil:
+			return c, nil
+		case err != nil:
+			return nil, err
+		}
+		if err := s.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// give puts a chunk back, and lets the peer send as much again.
+func (s *stream) give(c *chunk) {
+	n := c.end
+	s.conn.chunks.pool.Put(c)
+	s.mu.Lock()
+	s.credit += n
+	credit := 0
+	if s.err == nil && s.credit >= streamWindow/4 {
+		credit, s.credit = s.credit, 0
+		s.open += credit
+	}
+	s.mu.Unlock()
+	if credit == 0 {
+		return
+	}
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if s.conn.streams[s.id] == s {
+		s.conn.out.windowUpdate(s.id, credit)
+	}
+}
+
+// body is the body of an answer. It is read by one goroutine at a time.
+type body struct {
+	*stream
+	ctx     context.Context // of the request
+	held    *chunk          // of which a part was read
+	request io.Closer       // the body of the request; nil if it has none
+}
+
+// Read reads what came.
+func (b *body) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if b.held == nil {
+		c, err := b.take(b.ctx)
+		if err != nil {
+			return 0, err
+		}
+		b.held = c
+	}
+	n := copy(p, b.held.data[b.held.start:b.held.end])
+	if b.held.start += n; b.held.start == b.held.end {
+		b.give(b.held)
+		b.held = nil
+	}
+	return n, nil
+}
+
+// WriteTo writes what comes to w, each time as much as has come. While nothing
+// does, it holds no buffer.
+func (b *body) WriteTo(w io.Writer) (written int64, err error) {
+	for {
+		c := b.held
+		b.held = nil
+		if c == nil {
+			if c, err = b.take(b.ctx); err != nil {
+				if err == io.EOF { //nolint:errorlint // set as it is
+					err = nil
+				}
+				return written, err
+			}
+		}
+		n, err := w.Write(c.data[c.start:c.end])
+		written += int64(n)
+		b.give(c)
+		if err != nil {
+			return written, err
+		}
+	}
+}
+
+// Close gives up what was not read.
+func (b *body) Close() error {
+	b.cancel(errBodyClosed)
+	if b.request != nil {
+		return b.request.Close()
+	}
+	return nil
+}
