@@ -23,17 +23,23 @@ import (
 // back. Nothing in it decides anything about the caller. body is the whole of
 // the request's, or nil if that is to be streamed.
 func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, header http.Header, body []byte) {
-	r, done := p.begin(x, r)
+	ctx, done := p.begin(x, r)
 	defer done()
-	if r.Body != nil && r.Body != http.NoBody {
+	if body == nil && r.Body != nil && r.Body != http.NoBody {
 		x.body = p.watchBody(x, r)
-		r.Body = x.body
 	}
-	out := outgoing(r, target, header, body)
+	out := outgoing(ctx, x, r, target, header, body)
 	x.forwarded = p.cfg.Now()
 	if header["Upgrade"] != nil {
+		r = r.WithContext(ctx)
+		if x.body != nil {
+			r.Body = x.body
+		}
 		p.upgrade(x, r, out, target)
 		return
+	}
+	if out.Body != nil {
+		defer out.Body.Close() // the transport must not read what the server takes back
 	}
 	resp, err := transport(target, x.token != "", false).RoundTrip(out)
 	if err == nil {
@@ -42,18 +48,19 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 		}
 	}
 	if err != nil {
-		p.upstreamFailed(x, r, err)
+		p.upstreamFailed(ctx, x, r, err)
 		return
 	}
+	resp.Request = nil // a watch would hold it for hours
 	p.relay(x, r, resp)
 }
 
-// outgoing returns the request that goes to target. It has the context of r.
-func outgoing(r *http.Request, target *upstream.Target, header http.Header, body []byte) *http.Request {
+// outgoing returns the request that goes to target.
+func outgoing(ctx context.Context, x *exchange, r *http.Request, target *upstream.Target, header http.Header, body []byte) *http.Request {
 	out := (&http.Request{
 		Method: r.Method, URL: outgoingURL(r.URL, target.URL), Host: target.URL.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(r.Context())
+	}).WithContext(ctx)
 	switch {
 	case body != nil:
 		// With it the transport can send the request again if the API server
@@ -61,8 +68,8 @@ func outgoing(r *http.Request, target *upstream.Target, header http.Header, body
 		out.ContentLength = int64(len(body))
 		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 		out.Body, _ = out.GetBody()
-	case r.ContentLength != 0:
-		out.ContentLength, out.Body = r.ContentLength, r.Body
+	case r.ContentLength != 0 && x.body != nil:
+		out.ContentLength, out.Body = r.ContentLength, x.body
 	}
 	return out
 }
@@ -77,7 +84,9 @@ func (p *Proxy) upgrade(x *exchange, r, out *http.Request, target *upstream.Targ
 		},
 		BufferPool:     &p.buffers,
 		ModifyResponse: func(resp *http.Response) error { return p.received(x, out, resp) },
-		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { p.upstreamFailed(x, r, err) },
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
+			p.upstreamFailed(r.Context(), x, r, err)
+		},
 	}
 	reverse.ServeHTTP(&x.writer, r)
 }
@@ -190,7 +199,7 @@ func cleanResponse(h http.Header) {
 }
 
 // upstreamFailed answers a request for which no answer came.
-func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
+func (p *Proxy) upstreamFailed(ctx context.Context, x *exchange, r *http.Request, err error) {
 	if errors.Is(err, errCallersToken) {
 		p.cfg.OnRefusedToken(x.token)
 		p.refuse(x, r, auth.Refuse(x.identity.Kind, auth.UnknownToken, "the API server does not accept the token any more"))
@@ -200,8 +209,8 @@ func (p *Proxy) upstreamFailed(x *exchange, r *http.Request, err error) {
 		p.reject(x, r, slowBody)
 		return
 	}
-	if r.Context().Err() != nil {
-		if cause, ok := errors.AsType[*ended](context.Cause(r.Context())); ok {
+	if ctx.Err() != nil {
+		if cause, ok := errors.AsType[*ended](context.Cause(ctx)); ok {
 			p.answerEnded(x, r, cause)
 			return
 		}

@@ -53,13 +53,39 @@ type stream struct {
 	request  *http.Request // the caller's; read only
 	identity *auth.Identity
 	watch    bool
-	end      context.CancelCauseFunc
+	cancel   context.CancelCauseFunc
+	writer   http.ResponseWriter
 	grace    time.Time // not judged before; zero for what is a stream by its kind
 
 	// Of streams.mu:
 	due      time.Time // when to judge it again
 	checking bool
 	again    bool // something changed while it was being judged
+
+	writing sync.Mutex
+	over    bool // the writer must not be used any more
+}
+
+// end ends s because of cause. An answer that its caller has not read to the end
+// some time later is broken off: the copying alone would wait until the caller
+// leaves.
+func (s *stream) end(cause *ended) {
+	s.cancel(cause)
+	time.AfterFunc(unreadAfter, func() {
+		s.writing.Lock()
+		defer s.writing.Unlock()
+		if !s.over {
+			// Not every writer has deadlines; a connection that was taken over is closed already.
+			_ = http.NewResponseController(s.writer).SetWriteDeadline(time.Now())
+		}
+	})
+}
+
+// leave says that the request of s is over.
+func (s *stream) leave() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.over = true
 }
 
 // streams is the list.
@@ -261,46 +287,24 @@ func sameUser(a, b *auth.User) bool {
 		maps.EqualFunc(a.Extra, b.Extra, slices.Equal[[]string])
 }
 
-// begin puts an exchange into the list. The caller ends it with done.
-func (p *Proxy) begin(x *exchange, r *http.Request) (_ *http.Request, done func()) {
-	ctx, end := context.WithCancelCause(r.Context())
-	r = r.WithContext(ctx)
-	s := &stream{request: r, identity: x.identity, watch: x.kind.watch, end: end, due: nextLook(x.identity, x.start)}
+// begin puts an exchange into the list, and returns its context. The caller ends
+// it with done.
+func (p *Proxy) begin(x *exchange, r *http.Request) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	s := &stream{
+		request: r, identity: x.identity, watch: x.kind.watch, cancel: cancel, writer: x.writer.ResponseWriter,
+		due: nextLook(x.identity, x.start),
+	}
 	if !x.kind.stream {
 		s.grace = x.start.Add(plainGrace)
 	}
-	x.writer.ctx, x.hangUp = ctx, func() { end(nil) }
+	x.writer.ctx, x.hangUp = ctx, func() { cancel(nil) }
 	p.streams.add(s, x.changes)
-	release := unread(ctx, x.writer.ResponseWriter)
-	return r, func() {
+	return ctx, func() {
 		p.streams.remove(s)
-		release()
+		s.leave()
 		x.ended, _ = errors.AsType[*ended](context.Cause(ctx))
-		end(nil)
-	}
-}
-
-// unread breaks off an answer that its caller has not read to the end some time
-// after ctx has ended: the copying alone would wait until the caller leaves.
-// release is called before the request is over.
-func unread(ctx context.Context, w http.ResponseWriter) (release func()) {
-	var mu sync.Mutex
-	over := false
-	stop := context.AfterFunc(ctx, func() {
-		time.AfterFunc(unreadAfter, func() {
-			mu.Lock()
-			defer mu.Unlock()
-			if !over { // the writer must not be used when it is
-				// Not every writer has deadlines; a connection that was taken over is closed already.
-				_ = http.NewResponseController(w).SetWriteDeadline(time.Now())
-			}
-		})
-	})
-	return func() {
-		stop()
-		mu.Lock()
-		defer mu.Unlock()
-		over = true
+		cancel(nil)
 	}
 }
 

@@ -92,6 +92,7 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	go p.watcher.Run(background)
 	go h.watchUpstream(background)
 	go h.watchRights(background)
+	go tuneMemory(background)
 	ops := serve.OpsServer(serve.Ops(h.checks, p.metrics))
 	defer ops.Close()
 	go func() {

@@ -127,7 +127,7 @@ func Passed(r Request, token string) (http.Header, error) {
 // passable returns what is the same in every outgoing header: what the caller
 // may say, and what gatehouse says of the request. No credential is in it.
 func passable(r Request) http.Header {
-	out := make(http.Header, 16)
+	out := make(http.Header, 8)
 	for _, name := range passed {
 		if values := r.In[name]; len(values) > 0 {
 			out[name] = values

@@ -116,13 +116,14 @@ func tlsConfig(cfg Config) *tls.Config {
 	base := &tls.Config{
 		GetCertificate: cfg.Certificate.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
 	}
-	if cfg.ClientCAs == nil {
-		return base
-	}
-	base.ClientAuth = tls.RequestClientCert
-	base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		gatherHTTP2(hello)
+		if cfg.ClientCAs == nil {
+			return nil, nil //nolint:nilnil // as crypto/tls has it: the configuration as it is
+		}
 		config := base.Clone()
 		config.GetConfigForClient = nil
+		config.ClientAuth = tls.RequestClientCert
 		config.ClientCAs = cfg.ClientCAs()
 		return config, nil
 	}
