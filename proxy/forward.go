@@ -94,6 +94,7 @@ func (p *Proxy) upgrade(x *exchange, r, out *http.Request, target *upstream.Targ
 // received judges and cleans what the API server answered to out.
 func (p *Proxy) received(x *exchange, out *http.Request, resp *http.Response) error {
 	x.answered = p.cfg.Now()
+	x.heard()
 	if err := checkResponse(resp, out.Header.Get("Upgrade"), x); err != nil {
 		return err
 	}
@@ -164,6 +165,7 @@ var (
 	errOwnCredential = errors.New("the API server answered 401: it does not accept gatehouse's own credential")
 	errCallersToken  = errors.New("the API server answered 401: it does not accept the caller's own token")
 	errUnaskedSwitch = errors.New("the API server switched to a protocol that was not asked for")
+	errTooSlow       = errors.New("the API server did not begin to answer in time")
 	errRedirected    = errors.New("the API server answered an upgrade with a redirect")
 )
 
@@ -209,18 +211,12 @@ func (p *Proxy) upstreamFailed(ctx context.Context, x *exchange, r *http.Request
 		p.reject(x, r, slowBody)
 		return
 	}
-	if ctx.Err() != nil {
-		if cause, ok := errors.AsType[*ended](context.Cause(ctx)); ok {
-			p.answerEnded(x, r, cause)
-			return
-		}
-		if p.streams.isDraining() {
-			p.answer(x, r, cutOff.repeatable(r)) // by us; if the caller left, it does no harm
-			return
-		}
-		x.writer.status = statusClientGone
-		// Returning would make net/http answer 200.
-		panic(http.ErrAbortHandler)
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errTooSlow):
+		err = cause
+	case cause != nil:
+		p.answerGone(x, r, cause)
+		return
 	}
 	if x.body != nil && x.body.broken.Load() {
 		p.answer(x, r, badBody) // not the API server's fault
@@ -238,6 +234,22 @@ func (p *Proxy) upstreamFailed(ctx context.Context, x *exchange, r *http.Request
 		a = a.repeatable(r)
 	}
 	p.answer(x, r, a)
+}
+
+// answerGone answers a request that was over before an answer came, because of
+// cause.
+func (p *Proxy) answerGone(x *exchange, r *http.Request, cause error) {
+	if ours, ok := errors.AsType[*ended](cause); ok {
+		p.answerEnded(x, r, ours)
+		return
+	}
+	if p.streams.isDraining() {
+		p.answer(x, r, cutOff.repeatable(r)) // by us; if the caller left, it does no harm
+		return
+	}
+	x.writer.status = statusClientGone
+	// Returning would make net/http answer 200.
+	panic(http.ErrAbortHandler)
 }
 
 // answerEnded answers a request that gatehouse ended before an answer came.
@@ -267,7 +279,7 @@ func upstreamAnswer(err error) answer {
 		return upstreamFalse
 	case isOp && opErr.Op == "dial":
 		return upstreamDown
-	case errors.Is(err, context.DeadlineExceeded), isNet && netErr.Timeout():
+	case errors.Is(err, errTooSlow), errors.Is(err, context.DeadlineExceeded), isNet && netErr.Timeout():
 		return upstreamSlow
 	default:
 		return upstreamBroken

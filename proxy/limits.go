@@ -31,6 +31,9 @@ type Limits struct {
 	// BodyTime is how long the body of a request may take to arrive, unless it
 	// is a stream. Default: one minute.
 	BodyTime time.Duration
+	// AnswerTime is how long the API server may take to begin its answer, unless
+	// that is to a stream. Default: two minutes.
+	AnswerTime time.Duration
 }
 
 // DefaultLimits returns those of a cluster with a thousand users.
@@ -43,6 +46,7 @@ func DefaultLimits() Limits {
 		RequestsPerUser: 400, StreamsPerUser: 2000,
 		FailuresPerAddress: 20,
 		BodyTime:           time.Minute, // a kube-apiserver ends the request by then
+		AnswerTime:         2 * time.Minute,
 	}
 }
 
@@ -54,6 +58,7 @@ func (l Limits) orDefault() Limits {
 		Requests: cmp.Or(l.Requests, d.Requests), RequestsPerUser: cmp.Or(l.RequestsPerUser, d.RequestsPerUser),
 		Streams: cmp.Or(l.Streams, d.Streams), StreamsPerUser: cmp.Or(l.StreamsPerUser, d.StreamsPerUser),
 		FailuresPerAddress: cmp.Or(l.FailuresPerAddress, d.FailuresPerAddress), BodyTime: cmp.Or(l.BodyTime, d.BodyTime),
+		AnswerTime: cmp.Or(l.AnswerTime, d.AnswerTime),
 	}
 }
 

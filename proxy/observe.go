@@ -21,6 +21,9 @@ type exchange struct {
 	// changes is that of [streams] before the request was judged.
 	changes uint64
 	hangUp  func() // ends the exchange; nil before it is forwarded
+	// patience ends the exchange if the API server does not begin to answer; nil
+	// for a stream.
+	patience *time.Timer
 
 	start     time.Time // when the request was read
 	forwarded time.Time // when it was handed to the transport; zero if it was not
@@ -38,6 +41,13 @@ type exchange struct {
 	aborted     bool   // the answer was cut off
 	ended       *ended // why gatehouse ended it; nil if it did not
 	token       string // the caller's own, if it is passed on
+}
+
+// heard says that the API server has begun to answer, or need not any more.
+func (x *exchange) heard() {
+	if x.patience != nil {
+		x.patience.Stop()
+	}
 }
 
 // recorder notes what is answered. Flush and deadlines reach the real writer by

@@ -299,10 +299,14 @@ func (p *Proxy) begin(x *exchange, r *http.Request) (_ context.Context, done fun
 		s.grace = x.start.Add(plainGrace)
 	}
 	x.writer.ctx, x.hangUp = ctx, func() { cancel(nil) }
+	if !x.kind.stream {
+		x.patience = time.AfterFunc(p.cfg.Limits.AnswerTime, func() { cancel(errTooSlow) })
+	}
 	p.streams.add(s, x.changes)
 	return ctx, func() {
 		p.streams.remove(s)
 		s.leave()
+		x.heard()
 		x.ended, _ = errors.AsType[*ended](context.Cause(ctx))
 		cancel(nil)
 	}

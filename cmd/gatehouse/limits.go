@@ -24,6 +24,7 @@ type limitSettings struct {
 
 	HeaderTimeout time.Duration `env:"HEADER_TIMEOUT" envDefault:"32s" doc:"How long a TLS handshake may take, and then the header of a request."`
 	BodyTimeout   time.Duration `env:"BODY_TIMEOUT" envDefault:"1m" doc:"How long the body of a request may take to arrive, unless it is a stream. Longer is 408."`
+	AnswerTimeout time.Duration `env:"UPSTREAM_TIMEOUT" envDefault:"2m" doc:"How long the API server may take to begin an answer, unless it is to a stream. Longer is 504. A kube-apiserver ends a request after a minute, unless its --request-timeout is longer."`
 	IdleTimeout   time.Duration `env:"IDLE_TIMEOUT" envDefault:"90s" doc:"How long a connection may be idle."`
 }
 
@@ -59,7 +60,7 @@ func (l limitSettings) check(f *faults) {
 		name  string
 		value time.Duration
 	}{
-		{"HEADER_TIMEOUT", l.HeaderTimeout}, {"BODY_TIMEOUT", l.BodyTimeout}, {"IDLE_TIMEOUT", l.IdleTimeout},
+		{"HEADER_TIMEOUT", l.HeaderTimeout}, {"BODY_TIMEOUT", l.BodyTimeout}, {"UPSTREAM_TIMEOUT", l.AnswerTimeout}, {"IDLE_TIMEOUT", l.IdleTimeout},
 	} {
 		if limit.value < time.Second && !f.has(limit.name) {
 			f.add(limit.name, "%s is too short: at least 1s", limit.value)
@@ -73,7 +74,7 @@ func (l limitSettings) requests() proxy.Limits {
 		TokenBytes: l.TokenBytes, HeaderLines: l.HeaderLines,
 		Requests: l.Requests, RequestsPerUser: l.RequestsPerUser,
 		Streams: l.Streams, StreamsPerUser: l.StreamsPerUser,
-		FailuresPerAddress: l.FailuresPerAddress, BodyTime: l.BodyTimeout,
+		FailuresPerAddress: l.FailuresPerAddress, BodyTime: l.BodyTimeout, AnswerTime: l.AnswerTimeout,
 	}
 }
 

@@ -35,6 +35,7 @@ func limitSettingTests() map[string]settingTest {
 		"HEADER_TIMEOUT":             testHeaderTimeout,
 		"BODY_TIMEOUT":               testBodyTimeout,
 		"IDLE_TIMEOUT":               testIdleTimeout,
+		"UPSTREAM_TIMEOUT":           testUpstreamTimeout,
 	}
 }
 
@@ -330,6 +331,20 @@ func testIdleTimeout(t *testing.T, w *world, _ *authtest.Issuer) {
 	}
 	if took, answer := untilClosed(conn); took > 20*time.Second || !strings.HasPrefix(answer, "HTTP/1.1 200 ") {
 		t.Errorf("closed after %s, want 1s (the default is 90s): %s", took, answer)
+	}
+}
+
+// A request to which the API server does not begin to answer within
+// UPSTREAM_TIMEOUT is 504.
+func testUpstreamTimeout(t *testing.T, w *world, _ *authtest.Issuer) {
+	p := w.start(t, map[string]string{"UPSTREAM_TIMEOUT": "1s"})
+	resp, err := p.client.Do(p.request(t, anaToken, "/slow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusGatewayTimeout {
+		t.Errorf("status %d, want 504 after 1s (the default is two minutes)", resp.StatusCode)
 	}
 }
 
