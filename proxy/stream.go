@@ -316,17 +316,25 @@ func (p *Proxy) begin(x *exchange, r *http.Request) (_ context.Context, done fun
 // as if the API server had ended it, so that clients begin it again. Any other
 // answer must not look whole: not even if the API server, which hears of the end
 // first, ends it properly in the last moment.
+//
+// A watch whose connection to the API server breaks ends in the same way. A
+// broken connection is what client-go expects then: it goes on from the last
+// event. Over HTTP/2 only the stream could be broken, and for that error each
+// informer would list everything again. An event of which a part is missing is
+// no JSON, so nobody takes it for a whole one.
 type streamBody struct {
 	io.ReadCloser
-	ctx   context.Context
-	watch bool
+	ctx    context.Context
+	watch  bool
+	tunnel bool // breaks as it does: the tunnel has its own ways
 }
 
 // endable returns body, ending with ctx. A connection that can be written to, as
 // an upgrade has it, stays one; hangUp ends it when it is of no more use.
 func endable(ctx context.Context, body io.ReadCloser, watch bool, hangUp func()) io.ReadCloser {
-	b := streamBody{body, ctx, watch}
+	b := streamBody{ReadCloser: body, ctx: ctx, watch: watch}
 	if w, ok := body.(io.Writer); ok {
+		b.tunnel = true
 		return &tunnel{streamBody: b, w: w, hangUp: hangUp}
 	}
 	if whole, ok := body.(io.WriterTo); ok {
@@ -352,6 +360,8 @@ func (b streamBody) end(err error) error {
 		return io.EOF
 	case ours:
 		return cause
+	case b.watch && !b.tunnel && b.ctx.Err() == nil:
+		return io.EOF
 	default:
 		return err
 	}
