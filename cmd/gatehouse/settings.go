@@ -61,7 +61,7 @@ type settings struct {
 	TrustedProxies []string `env:"TRUSTED_PROXIES" doc:"Addresses and ranges, such as 10.0.0.0/8, of proxies before gatehouse, separated by commas: X-Forwarded-For of theirs says where a request comes from."`
 	ProxyProtocol  string   `env:"PROXY_PROTOCOL" envDefault:"off" doc:"off, or on: connections from TRUSTED_PROXIES must begin with a header of the PROXY protocol, version 1 or 2."`
 
-	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" envDefault:"5s" doc:"How long to go on as before after SIGTERM, not ready, so that load balancers stop sending."`
+	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" envDefault:"5s" doc:"How long to go on serving after SIGTERM, not ready, so that load balancers stop sending."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"20s" doc:"How long requests under way then have to end before they are cut off. Watches are ended at once."`
 
 	LogLevel  string `env:"LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error."`

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,8 +37,9 @@ type Config struct {
 	// for, at each handshake. Certificates are asked for, and not judged here: a
 	// refusal is an HTTP answer. Default: none are asked for.
 	ClientCAs func() *x509.CertPool
-	// Delay is how long the server goes on as before once it is told to end, so
-	// that load balancers see it is not ready first.
+	// Delay is how long the server goes on once it is told to end, so that load
+	// balancers see it is not ready first. In its second half clients are asked
+	// to leave, each with an answer that it gets anyhow.
 	Delay time.Duration
 	// Timeout is how long requests under way then have to end.
 	Timeout time.Duration
@@ -57,6 +59,8 @@ func Run(ctx context.Context, cfg Config) error {
 	limits := cfg.Limits.orDefault()
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
+	var leave atomic.Bool
+	cfg.Handler = sendAway(cfg.Handler, &leave)
 	server := newServer(base, cfg, limits)
 	failed := make(chan error, 1)
 	listener := limitConnections(cfg.Listener, limits.Connections, cfg.OnRejected)
@@ -68,10 +72,13 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 
 	cfg.OnStop()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve on %s: %w", cfg.Listener.Addr(), err)
-	case <-time.After(cfg.Delay):
+	for _, leaving := range []bool{false, true} {
+		leave.Store(leaving)
+		select {
+		case err := <-failed:
+			return fmt.Errorf("serve on %s: %w", cfg.Listener.Addr(), err)
+		case <-time.After(cfg.Delay / 2):
+		}
 	}
 	cfg.OnDrain()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.Timeout)
@@ -90,6 +97,19 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	return nil
+}
+
+// sendAway lets each answer end its connection once leave is set: over HTTP/1.1
+// by closing it after the answer, over HTTP/2 by GOAWAY, which leaves alone what
+// is under way. A connection that is closed while nothing is under way may be
+// closed into the next request, and clients do not repeat one that writes.
+func sendAway(handler http.Handler, leave *atomic.Bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if leave.Load() && r.Header["Upgrade"] == nil { // an upgrade takes the connection anyhow
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // newServer returns a server whose requests end with base.
