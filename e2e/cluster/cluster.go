@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/e2e/build"
@@ -217,6 +218,14 @@ func (c *Cluster) StopAPIServer() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.server.Stop()
+}
+
+// KillAPIServer ends kube-apiserver as a crash does: nothing is ended in order.
+func (c *Cluster) KillAPIServer() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.server.Signal(syscall.SIGKILL) // fails only if it has ended
+	<-c.server.Done()
 }
 
 // StartAPIServer starts it again with the same port and data, and returns when

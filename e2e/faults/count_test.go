@@ -1,0 +1,109 @@
+package faults_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+// tally counts how what was asked ended. It is safe for many goroutines.
+type tally struct {
+	mu       sync.Mutex
+	served   int64
+	failed   int64
+	failures []failure // the first of them
+	lost     int64
+	losses   []string // the first of them
+}
+
+// failure is something that was asked for and not given.
+type failure struct {
+	began, ended time.Time
+	what         string
+	err          error
+}
+
+// keptExamples is how many failures and losses are kept in words.
+const keptExamples = 10000
+
+func (c *tally) serve() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.served++
+}
+
+// fail counts what may have failed rightly: judge tells.
+func (c *tally) fail(f failure) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed++
+	if len(c.failures) < keptExamples {
+		c.failures = append(c.failures, f)
+	}
+}
+
+// lose counts n things that could have been served and were not.
+func (c *tally) lose(n int64, format string, a ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost += n
+	if len(c.losses) < keptExamples {
+		c.losses = append(c.losses, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, a...))
+	}
+}
+
+func (c *tally) servedSoFar() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.served
+}
+
+// judge makes losses of those failures that allowed does not explain.
+func (c *tally) judge(allowed func(failure) bool) {
+	c.mu.Lock()
+	failures := c.failures
+	c.mu.Unlock()
+	for _, f := range failures {
+		if !allowed(f) {
+			c.lose(1, "%s, asked at %s and answered at %s: %v", f.what,
+				f.began.Format("15:04:05.000"), f.ended.Format("15:04:05.000"), f.err)
+			c.mu.Lock()
+			c.failed--
+			c.mu.Unlock()
+		}
+	}
+}
+
+// report adds the row of a test to the table, and fails the test if something
+// was lost.
+func (c *tally) report(t *testing.T, rows *table, r row) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.served, r.failed, r.lost = c.served, c.failed, c.lost
+	if c.served == 0 {
+		t.Error("nothing was served: the test shows nothing")
+	}
+	if c.lost > 0 {
+		for _, loss := range c.losses[:min(20, len(c.losses))] {
+			t.Log(loss)
+		}
+		t.Errorf("%s: %d served, %d failed as they may, %d lost", r.fault, c.served, c.failed, c.lost)
+	}
+	rows.add(r)
+	if !t.Failed() {
+		t.Logf("%s: %d served, %d failed as they may, none lost", r.fault, c.served, c.failed)
+	}
+}
+
+// more returns what fails until c has counted n more than now.
+func (c *tally) more(n int64) func() error {
+	want := c.servedSoFar() + n
+	return func() error {
+		if got := c.servedSoFar(); got < want {
+			return fmt.Errorf("%d served, waiting for %d", got, want)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,170 @@
+package faults_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/kube-gatehouse/gatehouse/e2e/build"
+	"github.com/kube-gatehouse/gatehouse/e2e/gatehouse"
+	"github.com/kube-gatehouse/gatehouse/e2e/pki"
+	"github.com/kube-gatehouse/gatehouse/e2e/stage"
+)
+
+const (
+	// limit is how long a single step may take on a busy machine.
+	limit = 30 * time.Second
+	// reloadLimit is the promise about files: a change counts within 10 s. It
+	// is doubled, for a busy machine.
+	reloadLimit = 20 * time.Second
+)
+
+// suite is the one real cluster, and what every gatehouse in front of it shares.
+type suite struct {
+	*stage.Stage
+	front  *pki.Authority // signed the certificates of every gatehouse
+	pair   pki.Pair
+	rows   *table
+	people atomic.Int64
+}
+
+// TestFaults: what breaks around gatehouse costs no request that could have been
+// served. The tests are in the files beside this one.
+func TestFaults(t *testing.T) {
+	s := start(t)
+	t.Run("side by side", func(t *testing.T) {
+		for name, test := range map[string]func(*testing.T){
+			"shutdown": s.testShutdown,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t)
+			})
+		}
+	})
+	// This one stops the cluster for everybody.
+	t.Run("API server killed", s.testAPIServerKilled)
+	t.Run("table", s.testTable)
+}
+
+func start(t *testing.T) *suite {
+	t.Helper()
+	st, err := stage.Start(t.Context(), stage.Config{
+		Dir: t.TempDir(), Progress: t.Output(), Build: build.Options{Race: canRace(t)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(st.Stop)
+	s := &suite{Stage: st, rows: &table{}}
+	if s.front, err = pki.NewAuthority(filepath.Join(t.TempDir(), "front"), "front-ca"); err != nil {
+		t.Fatal(err)
+	}
+	if s.pair, err = s.front.Loopback("front"); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// canRace reports whether the race detector can be had: it needs a C compiler.
+func canRace(t *testing.T) bool {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "env", "CGO_ENABLED").Output()
+	if err != nil {
+		t.Fatalf("go env: %v", err)
+	}
+	return strings.TrimSpace(string(out)) == "1"
+}
+
+// startGatehouse starts one with the stage's environment and what env adds; an
+// empty value takes a variable away. It must not meet a data race or panic.
+func (s *suite) startGatehouse(t *testing.T, cfg gatehouse.Config, env map[string]string) *gatehouse.Instance {
+	t.Helper()
+	all := s.Env()
+	all["GATEHOUSE_TLS_CERT_FILE"], all["GATEHOUSE_TLS_KEY_FILE"] = s.pair.CertFile, s.pair.KeyFile
+	for name, value := range env {
+		all[name] = value
+		if value == "" {
+			delete(all, name)
+		}
+	}
+	g, err := s.Gatehouse(context.WithoutCancel(t.Context()), cfg, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		g.Stop()
+		logs := strings.Join(g.Logs(), "\n")
+		if strings.Contains(logs, "DATA RACE") || strings.Contains(logs, "panic") {
+			t.Errorf("gatehouse raced or panicked:\n%s", logs)
+		} else if t.Failed() {
+			t.Logf("gatehouse printed, besides a line for each request:\n%s", withoutRequests(g.Logs()))
+		}
+	})
+	return g
+}
+
+// withoutRequests leaves out the lines about requests, and of the others all but
+// the last.
+func withoutRequests(lines []string) string {
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, `"msg":"request"`) })
+	return strings.Join(lines[max(0, len(lines)-60):], "\n")
+}
+
+// person is somebody with a token, whom nobody else is.
+type person struct{ name, token string }
+
+func (s *suite) person(groups ...string) person {
+	name := fmt.Sprintf("person-%d", s.people.Add(1))
+	return person{name + "@example.com", s.Issuer.Token(stage.Person(name, groups...))}
+}
+
+// client returns an HTTP client that trusts every gatehouse of the suite, speaks
+// only this version of HTTP, and shares no connection with another.
+func (s *suite) client(t *testing.T, over string) *http.Client {
+	t.Helper()
+	transport := &http.Transport{
+		TLSClientConfig:     &tls.Config{RootCAs: s.front.Pool(), MinVersion: tls.VersionTLS12},
+		Protocols:           new(http.Protocols),
+		MaxIdleConnsPerHost: 1000,
+	}
+	transport.Protocols.SetHTTP1(over == http1)
+	transport.Protocols.SetHTTP2(over == http2)
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// The versions of HTTP that clients speak.
+const (
+	http1 = "HTTP/1.1"
+	http2 = "HTTP/2"
+)
+
+// eventually calls check until it returns nil, and fails the test with its last
+// error after limit.
+func eventually(t *testing.T, limit time.Duration, check func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("not within %s: %v", limit, err)
+		}
+	}
+}
