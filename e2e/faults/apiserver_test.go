@@ -95,7 +95,7 @@ func (d *side) start(t *testing.T, label string, api typedcorev1.ConfigMapInterf
 	t.Helper()
 	f := startFeed(t, label, api, watchers, time.Second, &d.calls, &d.watches)
 	d.feeds = append(d.feeds, f)
-	d.reads = append(d.reads, keepReading(t, api, label+"-0", &d.calls))
+	d.reads = append(d.reads, keepReading(t, api, label+"-0", time.Second, &d.calls))
 }
 
 // goOn returns when every watch has seen a few more writes.
@@ -119,13 +119,13 @@ func (d *side) stop(t *testing.T) {
 }
 
 // keepReading gets the object of this name again and again with client-go.
-func keepReading(t *testing.T, api typedcorev1.ConfigMapInterface, name string, count *tally) callers {
+func keepReading(t *testing.T, api typedcorev1.ConfigMapInterface, name string, pause time.Duration, count *tally) callers {
 	t.Helper()
 	eventually(t, limit, func() error {
 		_, err := api.Get(t.Context(), name, metav1.GetOptions{})
 		return err
 	})
-	return keepCalling(t, time.Second, count, "get "+name, func(ctx context.Context) error {
+	return keepCalling(t, pause, count, "get "+name, func(ctx context.Context) error {
 		_, err := api.Get(ctx, name, metav1.GetOptions{})
 		return err
 	})

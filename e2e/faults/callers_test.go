@@ -11,6 +11,10 @@ import (
 	"time"
 )
 
+// patience is how long a caller waits for an answer before it takes itself for
+// forgotten.
+const patience = 2 * limit
+
 // ask is one way of asking gatehouse for something.
 type ask struct {
 	method, path, body string
@@ -36,13 +40,13 @@ func (a ask) once(ctx context.Context, client *http.Client, url string) error {
 		return a.judge(answered)
 	}
 	if answered.StatusCode/100 != 2 {
-		return fmt.Errorf("%s: %s", answered.Status, answered.body)
+		return fmt.Errorf("%s, Retry-After %q: %s", answered.Status, answered.Header.Get("Retry-After"), answered.body)
 	}
 	return nil
 }
 
 func (a ask) send(ctx context.Context, client *http.Client, url string) (*answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, a.method, url+a.path, strings.NewReader(a.body))
 	if err != nil {
