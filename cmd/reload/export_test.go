@@ -1,8 +1,10 @@
 package reload
 
+import "context"
+
 // Look is one round of Run.
 func (w *Watcher) Look() {
 	for _, one := range w.watched {
-		w.look(one)
+		w.look(context.Background(), one)
 	}
 }

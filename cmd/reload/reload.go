@@ -22,6 +22,11 @@ import (
 // promised 10 seconds.
 const Every = 2 * time.Second
 
+// settle is how long files must stay as they are before they are loaded. Most
+// writers replace a file in one step; what others write takes no longer than
+// this from one piece to the next. Half of a token file is a token file.
+const settle = 250 * time.Millisecond
+
 // Source is what is made of one or several files.
 type Source struct {
 	// Name is the metric label, and names the source in the log.
@@ -108,19 +113,31 @@ func (w *Watcher) Run(ctx context.Context) {
 			return
 		case <-ticker.C:
 			for _, one := range w.watched {
-				w.look(one)
+				w.look(ctx, one)
 			}
 		}
 	}
 }
 
 // look reloads one if its files changed, or if they could not be loaded last
-// time: what was missing may be a file that only their content names. A failure
-// is logged once for each content.
-func (w *Watcher) look(one *watched) {
-	changed, last := digest(one.Files) != one.digest, one.err
+// time: what was missing may be a file that only their content names. What is
+// still being written is left to the next look. A failure is logged once for each
+// content.
+func (w *Watcher) look(ctx context.Context, one *watched) {
+	seen, last := digest(one.Files), one.err
+	changed := seen != one.digest
 	if !changed && last == nil {
 		return
+	}
+	if changed {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settle):
+		}
+		if digest(one.Files) != seen {
+			return
+		}
 	}
 	if err := w.load(one); err != nil {
 		if changed || last.Error() != err.Error() {

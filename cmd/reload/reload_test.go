@@ -383,3 +383,34 @@ func TestMetricsTaken(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// Promise: a file that is being written is not loaded before it is whole.
+func TestUnfinishedFile(t *testing.T) {
+	file := write(t, filepath.Join(t.TempDir(), "f"), "one")
+	f := newFixture(t, file)
+	if err := f.watcher.Add(f.source()); err != nil {
+		t.Fatal(err)
+	}
+	looked, written := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(written)
+		for content := "two"; ; content += "." {
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Error(err)
+				return
+			}
+			select {
+			case <-looked:
+				return
+			default:
+			}
+		}
+	}()
+	f.watcher.Look()
+	close(looked)
+	<-written
+	f.expect(t, 1, "one")
+	write(t, file, "three")
+	f.watcher.Look()
+	f.expect(t, 2, "three")
+}
