@@ -60,6 +60,10 @@ SEED ?= 1
 oracle: ## for FOR, from SEED on: generated configurations, claims, certificates, headers
 	cd e2e && $(GO) test -count=1 -timeout 24h -parallel 4 -v ./oracle -run TestGenerated -oracle.for $(FOR) -oracle.seed $(SEED)
 
+.PHONY: soak
+soak: ## a gatehouse under steady load for FOR, such as 20m: nothing of it may grow
+	cd e2e && $(GO) test -count=1 -timeout 24h -v ./faults -run TestFaults/soak -soak $(FOR)
+
 .PHONY: fuzz
 FUZZTIME ?= 60s
 fuzz: ## each fuzz test for FUZZTIME

@@ -19,6 +19,7 @@ const patience = 2 * limit
 type ask struct {
 	method, path, body string
 	token              func() string
+	edit               func(token string) string // spoils it. Default: it stays as it is
 	// judge returns an error if the answer is not the one that is due. Default:
 	// any 2xx will do.
 	judge func(*answer) error
@@ -53,7 +54,11 @@ func (a ask) send(ctx context.Context, client *http.Client, url string) (*answer
 		return nil, err
 	}
 	if a.token != nil {
-		req.Header.Set("Authorization", "Bearer "+a.token())
+		token := a.token()
+		if a.edit != nil {
+			token = a.edit(token)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := client.Do(req)

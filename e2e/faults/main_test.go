@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 // suite is the one real cluster, and what every gatehouse in front of it shares.
 type suite struct {
 	*stage.Stage
+	plain  string         // gatehouse as it is shipped: the race detector needs memory
 	front  *pki.Authority // signed the certificates of every gatehouse
 	pair   pki.Pair
 	rows   *table
@@ -58,13 +59,19 @@ func TestFaults(t *testing.T) {
 	s := start(t)
 	t.Run("side by side", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T){
-			"shutdown":   s.testShutdown,
-			"issuer":     s.testIssuer,
-			"keys":       s.testKeys,
-			"clock":      s.testClock,
-			"black hole": s.testBlackHole,
-			"partition":  s.testPartition,
-			"slow":       s.testSlow,
+			"shutdown":         s.testShutdown,
+			"issuer":           s.testIssuer,
+			"keys":             s.testKeys,
+			"clock":            s.testClock,
+			"black hole":       s.testBlackHole,
+			"partition":        s.testPartition,
+			"slow":             s.testSlow,
+			"files":            s.testFiles,
+			"issuer's CA file": s.testOneIssuerFile,
+			"own token":        s.testOwnToken,
+			"certificate":      s.testCertificate,
+			"overload":         s.testOverload,
+			"bad clients":      s.testBadClients,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -72,6 +79,7 @@ func TestFaults(t *testing.T) {
 			})
 		}
 	})
+	t.Run("soak", s.testSoak) // it measures: nobody else has the machine
 	// This one stops the cluster for everybody.
 	t.Run("API server killed", s.testAPIServerKilled)
 	t.Run("table", s.testTable)
@@ -86,7 +94,10 @@ func start(t *testing.T) *suite {
 		t.Fatal(err)
 	}
 	t.Cleanup(st.Stop)
-	s := &suite{Stage: st, rows: &table{}}
+	s := &suite{Stage: st, rows: &table{}, plain: filepath.Join(t.TempDir(), "gatehouse")}
+	if err := build.Gatehouse(t.Context(), s.plain, build.Options{}); err != nil {
+		t.Fatal(err)
+	}
 	if s.front, err = pki.NewAuthority(filepath.Join(t.TempDir(), "front"), "front-ca"); err != nil {
 		t.Fatal(err)
 	}
@@ -169,6 +180,8 @@ func (s *suite) client(t *testing.T, over string) *http.Client {
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }
+
+func transportOf(c *http.Client) *http.Transport { return c.Transport.(*http.Transport) }
 
 func readPool(t *testing.T, file string) *x509.CertPool {
 	t.Helper()

@@ -12,7 +12,7 @@ import (
 // balancer, no request fails, over HTTP/1.1 and HTTP/2, and every watch goes on
 // where it ended.
 func (s *suite) testShutdown(t *testing.T) {
-	env := map[string]string{"GATEHOUSE_SHUTDOWN_DELAY": "1s"} // ten probes of the balancer
+	env := map[string]string{"GATEHOUSE_SHUTDOWN_DELAY": "4s"} // the default is 5 s
 	replicas := []*gatehouse.Instance{s.startGatehouse(t, gatehouse.Config{}, env), s.startGatehouse(t, gatehouse.Config{}, env)}
 	front := newBalancer(t, replicas...)
 	p, count := s.person("developers"), &tally{}

@@ -214,8 +214,8 @@ func (s *Stage) NewDir() (string, error) {
 	return dir, nil
 }
 
-// Gatehouse starts a gatehouse with this environment. Fields of cfg but Binary,
-// Dir and Env may be set.
+// Gatehouse starts a gatehouse with this environment. Every other field of cfg
+// may be set; Binary and Dir need not be.
 func (s *Stage) Gatehouse(ctx context.Context, cfg gatehouse.Config, env map[string]string) (*gatehouse.Instance, error) {
 	if cfg.Dir == "" {
 		dir, err := s.NewDir()
@@ -224,7 +224,10 @@ func (s *Stage) Gatehouse(ctx context.Context, cfg gatehouse.Config, env map[str
 		}
 		cfg.Dir = dir
 	}
-	cfg.Binary, cfg.Env = s.binary, env
+	if cfg.Binary == "" {
+		cfg.Binary = s.binary
+	}
+	cfg.Env = env
 	return gatehouse.Start(ctx, cfg)
 }
 
