@@ -18,14 +18,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Every is how often files are looked at: a change takes effect well within the
-// promised 10 seconds.
-const Every = 2 * time.Second
-
-// settle is how long files must stay as they are before they are loaded. Most
-// writers replace a file in one step; what others write takes no longer than
-// this from one piece to the next. Half of a token file is a token file.
-const settle = 250 * time.Millisecond
+// Every is how often files are looked at. A change takes effect when it is seen
+// at two looks, well within the promised 10 seconds.
+const Every = time.Second
 
 // Source is what is made of one or several files.
 type Source struct {
@@ -52,6 +47,7 @@ type Watcher struct {
 type watched struct {
 	Source
 	digest [sha256.Size]byte // of the content that was last loaded
+	seen   [sha256.Size]byte // of the content at the last look
 	err    error             // what the last Load returned
 }
 
@@ -98,7 +94,7 @@ func (w *Watcher) Add(s Source) error {
 func (w *Watcher) Reconsider(name string) {
 	for _, one := range w.watched {
 		if one.Name == name {
-			one.digest = [sha256.Size]byte{}
+			one.digest, one.seen = [sha256.Size]byte{}, digest(one.Files)
 		}
 	}
 }
@@ -113,31 +109,23 @@ func (w *Watcher) Run(ctx context.Context) {
 			return
 		case <-ticker.C:
 			for _, one := range w.watched {
-				w.look(ctx, one)
+				w.look(one)
 			}
 		}
 	}
 }
 
 // look reloads one if its files changed, or if they could not be loaded last
-// time: what was missing may be a file that only their content names. What is
-// still being written is left to the next look. A failure is logged once for each
-// content.
-func (w *Watcher) look(ctx context.Context, one *watched) {
-	seen, last := digest(one.Files), one.err
-	changed := seen != one.digest
-	if !changed && last == nil {
+// time: what was missing may be a file that only their content names. Files that
+// are not as they were at the last look may still be written, and half of a token
+// file is a token file: they are left to the next look. A failure is logged once
+// for each content.
+func (w *Watcher) look(one *watched) {
+	before := one.seen
+	one.seen = digest(one.Files)
+	changed, last := one.seen != one.digest, one.err
+	if !changed && last == nil || changed && one.seen != before {
 		return
-	}
-	if changed {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(settle):
-		}
-		if digest(one.Files) != seen {
-			return
-		}
 	}
 	if err := w.load(one); err != nil {
 		if changed || last.Error() != err.Error() {

@@ -155,7 +155,7 @@ func (s *suite) testFiles(t *testing.T) {
 
 	count = &tally{}
 	asking = f.keepAsking(t, g, count)
-	for n, until := 3, time.Now().Add(3*lookEvery); time.Now().Before(until); n++ {
+	for n, until := 3, time.Now().Add(rewriting); time.Now().Before(until); n++ {
 		m.trickle(t, f.version(t, n))
 	}
 	eventually(t, reloadLimit, func() error { return sourcesAre(t, g, 1) })
@@ -176,8 +176,9 @@ func (s *suite) testFiles(t *testing.T) {
 	f.report(t, asking, count, row{fault: "all files swapped at once, as a Secret is", why: "nothing"})
 }
 
-// lookEvery is how often gatehouse looks at files.
-const lookEvery = 2 * time.Second
+// rewriting is how long files are written in place: gatehouse looks at them some
+// times.
+const rewriting = 5 * time.Second
 
 func (s *suite) newSettingsFiles(t *testing.T) *settingsFiles {
 	t.Helper()
