@@ -44,7 +44,7 @@ type side struct {
 // began after it was back. No informer has to list everything again because of
 // gatehouse, and what fails meanwhile is no more than without it.
 func (s *suite) testAPIServerKilled(t *testing.T) {
-	g := s.startGatehouse(t, gatehouse.Config{}, nil)
+	g := s.startGatehouse(t, gatehouse.Config{Binary: s.plain}, nil)
 	admin, err := clientcmd.BuildConfigFromFlags("", s.Cluster.AdminKubeconfig())
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func (s *suite) testAPIServerKilled(t *testing.T) {
 		t.Errorf("%d calls failed through gatehouse, and %d of as many directly", through.calls.failed, direct.calls.failed)
 	}
 	through.report(t, s.rows, "API server killed and started again", watchersEach)
-	direct.report(t, s.rows, "the same without gatehouse", directEach)
+	direct.report(t, s.rows, "API server killed and started again, without gatehouse", directEach)
 }
 
 func (d *side) report(t *testing.T, rows *table, fault string, watchers int) {

@@ -142,9 +142,7 @@ func (s *suite) testBadClients(t *testing.T) {
 		count.lose(1, "bad clients left something behind: %v", err)
 	}
 	count.judge(nobody)
-	count.mu.Lock()
-	count.failed = gone
-	count.mu.Unlock()
+	count.allow(gone)
 	count.report(t, s.rows, row{
 		fault: "clients that vanish, never read or trickle", load: "reads and writes of others",
 		why: "the bad clients; nothing of theirs is left: goroutines, descriptors and requests under way are as before",

@@ -48,11 +48,14 @@ func (s *suite) testClock(t *testing.T) {
 
 	for _, one := range []struct {
 		fault string
+		down  bool // the issuer
 		jumps []time.Duration
 	}{
-		{"clock put back and forth by 30 s", []time.Duration{-30 * time.Second, 30 * time.Second, 0, -30 * time.Second, 0}},
-		{"clock put forward by 25 hours, and back", []time.Duration{25 * time.Hour, 0}},
+		{"clock put back and forth by 30 s", false, []time.Duration{-30 * time.Second, 30 * time.Second, 0, -30 * time.Second, 0}},
+		{"clock put forward by 25 hours, and back", false, []time.Duration{25 * time.Hour, 0}},
+		{"issuer down for an hour, by the clock", true, []time.Duration{20 * time.Minute, 40 * time.Minute, time.Hour}},
 	} {
+		issuer.SetDown(one.down)
 		count := &tally{}
 		asking := keepAsking(t, client, url, 4, 50*time.Millisecond, count, lasting)
 		for _, jump := range one.jumps {
@@ -64,6 +67,7 @@ func (s *suite) testClock(t *testing.T) {
 		count.report(t, s.rows, row{fault: one.fault, load: "reads with new ID tokens", why: "nothing"})
 	}
 
+	clock.set(0)
 	count, short := &tally{}, read(issuer.Token(stage.Person("alice", "developers"))) // good for an hour
 	asking := keepAsking(t, client, url, 4, 50*time.Millisecond, count, short)
 	eventually(t, limit, count.more(50))

@@ -53,24 +53,37 @@ func (c *tally) lose(n int64, format string, a ...any) {
 	}
 }
 
+// allow counts n failures that are known to be right.
+func (c *tally) allow(n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed += n
+}
+
+func (c *tally) failedSoFar() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed
+}
+
 func (c *tally) servedSoFar() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.served
 }
 
-// judge makes losses of those failures that allowed does not explain.
+// judge makes losses of those failures that allowed does not explain. It is
+// called when nothing is under way any more.
 func (c *tally) judge(allowed func(failure) bool) {
 	c.mu.Lock()
 	failures := c.failures
+	c.failures = nil
 	c.mu.Unlock()
 	for _, f := range failures {
 		if !allowed(f) {
 			c.lose(1, "%s, asked at %s and answered at %s: %v", f.what,
 				f.began.Format("15:04:05.000"), f.ended.Format("15:04:05.000"), f.err)
-			c.mu.Lock()
-			c.failed--
-			c.mu.Unlock()
+			c.allow(-1)
 		}
 	}
 }

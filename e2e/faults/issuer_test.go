@@ -72,31 +72,42 @@ func (s *suite) testIssuer(t *testing.T) {
 		why: "ID tokens until the issuer is back: 503 with Retry-After",
 	})
 
-	people = &tally{}
-	asking = keepAsking(t, client, g.URL(), 4, 50*time.Millisecond, people, fresh)
-	issuer.SetDown(true)
-	awaitMetric(t, g, mustMetrics(t, g), refreshesAnHour, "gatehouse_jwks_fetches_total", `result="failure"`)
-	asking.stop()
-	people.judge(nobody)
-	people.report(t, s.rows, row{fault: "issuer down for an hour, 300 times as fast", load: "reads with new ID tokens", why: "nothing"})
-
-	people = &tally{}
-	asking = keepAsking(t, client, g.URL(), 4, 50*time.Millisecond, people, fresh)
-	for range flaps {
-		for down, result := range map[bool]string{true: `result="failure"`, false: `result="success"`} {
-			before := mustMetrics(t, g)
-			issuer.SetDown(down)
-			awaitMetric(t, g, before, 1, "gatehouse_jwks_fetches_total", result)
-		}
-	}
-	asking.stop()
-	people.judge(nobody)
-	people.report(t, s.rows, row{fault: "issuer flapping", load: "reads with new ID tokens", why: "nothing"})
+	s.testIssuerLater(t, issuer, g, fresh)
 	if code, report, err := g.Ops(t.Context(), "/readyz"); err != nil || code != http.StatusOK {
 		t.Errorf("readiness: %d %s %v", code, report, err)
 	}
 	robots.judge(nobody)
 	robots.report(t, s.rows, row{fault: "issuer down and flapping", load: "reads with static tokens", why: "nothing"})
+}
+
+// testIssuerLater has an issuer down whose keys are known.
+func (s *suite) testIssuerLater(t *testing.T, issuer *authtest.Issuer, g *gatehouse.Instance, fresh ask) {
+	for _, one := range []struct {
+		fault  string
+		happen func()
+	}{
+		{"issuer down for an hour, 300 times as fast", func() {
+			before := mustMetrics(t, g)
+			issuer.SetDown(true)
+			awaitMetric(t, g, before, refreshesAnHour, "gatehouse_jwks_fetches_total", `result="failure"`)
+		}},
+		{"issuer flapping", func() {
+			for i := range 2 * flaps {
+				before, down := mustMetrics(t, g), i%2 == 1
+				issuer.SetDown(down)
+				result := map[bool]string{true: `result="failure"`, false: `result="success"`}[down]
+				awaitMetric(t, g, before, 1, "gatehouse_jwks_fetches_total", result)
+			}
+			issuer.SetDown(false)
+		}},
+	} {
+		people := &tally{}
+		asking := keepAsking(t, s.client(t, http2), g.URL(), 4, 50*time.Millisecond, people, fresh)
+		one.happen()
+		asking.stop()
+		people.judge(nobody)
+		people.report(t, s.rows, row{fault: one.fault, load: "reads with new ID tokens", why: "nothing"})
+	}
 }
 
 // toldToComeBack reports whether a failure is a 503 that says when to ask again.
