@@ -16,7 +16,7 @@ import (
 // noticed is how long gatehouse may take to notice that its connections to the
 // API server lead nowhere: what falls into that time may be answered with 502,
 // 503 or 504.
-const noticed = 25*time.Second + slack
+const noticed = 15*time.Second + slack
 
 // slowBy is the delay of a slow network, each way.
 const slowBy = 100 * time.Millisecond
