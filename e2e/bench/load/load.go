@@ -1,0 +1,208 @@
+// Package load answers: how fast does a proxy serve, and at what cost?
+//
+// It is a generator of load that runs in a process of its own, so that its CPU
+// time is not the proxy's. It writes HTTP/1.1 and HTTP/2 by hand: a client that
+// costs more than the proxy would measure itself.
+package load
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kube-gatehouse/gatehouse/e2e/bench/usage"
+)
+
+// The protocols.
+const (
+	HTTP1 = "h1"
+	HTTP2 = "h2"
+)
+
+// Plan says what to send. All fields are required but where they say so.
+type Plan struct {
+	Address  string // host:port of the proxy
+	Protocol string // HTTP1 or HTTP2
+	Path     string
+	// BodyBytes is how long each answer must be.
+	BodyBytes int64
+	// Tokens are dealt to the connections, one each, round and round.
+	Tokens []string
+	// Connections are open at the same time. Each has Streams requests under
+	// way, or, if Streams is 1, InFlight workers go round the connections.
+	Connections, Streams, InFlight int
+	// Warm goes before For, which is measured.
+	Warm, For time.Duration
+	// PIDs are the processes of the proxy, whose CPU is counted meanwhile.
+	PIDs []int
+	// Instructions has their instructions counted too.
+	Instructions bool
+}
+
+// Result is what was measured.
+type Result struct {
+	Requests int64
+	Elapsed  time.Duration
+	CPU      time.Duration // of the proxy
+	// Instructions of the proxy; 0 if they were not counted.
+	Instructions int64
+	// Latencies of all requests, in order.
+	P50, P90, P99, P999 time.Duration
+}
+
+// client is one connection to a proxy.
+type client interface {
+	// run sends requests, n at a time, until the time of the measurement is
+	// over; each that is answered well is counted.
+	run(m *measurement, n int) error
+	// once sends one request and awaits its answer.
+	once() error
+	close() error
+}
+
+// measurement is what clients write into.
+type measurement struct {
+	measuring, over atomic.Bool
+	mu              sync.Mutex
+	latencies       []time.Duration
+	err             error
+}
+
+// samples are the latencies that one goroutine saw.
+type samples []time.Duration
+
+func (m *measurement) add(s samples) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.latencies = append(m.latencies, s...)
+}
+
+// fail ends the measurement.
+func (m *measurement) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err == nil {
+		m.err = err
+	}
+	m.over.Store(true)
+}
+
+// Generator keeps the connections of each plan open between runs.
+type Generator struct {
+	// TLS verifies the proxies. Its NextProtos are set for each protocol.
+	TLS *tls.Config
+
+	pools map[string][]client
+}
+
+// Run measures once. The first run of a plan opens its connections.
+func (g *Generator) Run(ctx context.Context, p Plan) (Result, error) {
+	clients, err := g.pool(ctx, p)
+	if err != nil {
+		return Result{}, err
+	}
+	m := &measurement{}
+	var workers sync.WaitGroup
+	if p.Streams > 1 {
+		for _, c := range clients {
+			workers.Go(func() {
+				if err := c.run(m, p.Streams); err != nil {
+					m.fail(err)
+				}
+			})
+		}
+	} else {
+		for i := range p.InFlight {
+			workers.Go(func() { m.round(clients, i, p.InFlight) })
+		}
+	}
+	result, err := watch(ctx, m, p)
+	m.over.Store(true)
+	workers.Wait()
+	if err = errors.Join(m.err, err); err != nil {
+		g.drop(p)
+		return Result{}, fmt.Errorf("load %s over %s: %w", p.Address, p.Protocol, err)
+	}
+	slices.Sort(m.latencies)
+	result.Requests = int64(len(m.latencies))
+	result.P50, result.P90 = m.percentile(.5), m.percentile(.9)
+	result.P99, result.P999 = m.percentile(.99), m.percentile(.999)
+	return result, nil
+}
+
+// watch waits for the time of the plan to pass and measures meanwhile.
+func watch(ctx context.Context, m *measurement, p Plan) (Result, error) {
+	if err := pause(ctx, p.Warm); err != nil {
+		return Result{}, err
+	}
+	var counter *usage.Counter
+	if p.Instructions {
+		var err error
+		if counter, err = usage.CountInstructions(p.PIDs...); err != nil {
+			return Result{}, err
+		}
+		defer counter.Close()
+	}
+	before, err := usage.CPU(p.PIDs...)
+	if err != nil {
+		return Result{}, err
+	}
+	began := time.Now()
+	m.measuring.Store(true)
+	if err := pause(ctx, p.For); err != nil {
+		return Result{}, err
+	}
+	m.measuring.Store(false)
+	var r Result
+	r.Elapsed = time.Since(began)
+	after, err := usage.CPU(p.PIDs...)
+	if err != nil {
+		return Result{}, err
+	}
+	r.CPU = after - before
+	if counter != nil {
+		r.Instructions, err = counter.Read()
+	}
+	return r, err
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// round has one worker of n go round its share of the connections.
+func (m *measurement) round(clients []client, worker, n int) {
+	var s samples
+	defer func() { m.add(s) }()
+	for i := worker; !m.over.Load(); i += n {
+		if i >= len(clients) {
+			i = worker
+		}
+		began := time.Now()
+		if err := clients[i].once(); err != nil {
+			m.fail(err)
+			return
+		}
+		if m.measuring.Load() {
+			s = append(s, time.Since(began))
+		}
+	}
+}
+
+// percentile is the latency that the share q of all requests did not exceed.
+func (m *measurement) percentile(q float64) time.Duration {
+	if len(m.latencies) == 0 {
+		return 0
+	}
+	return m.latencies[min(int(q*float64(len(m.latencies))), len(m.latencies)-1)]
+}
