@@ -2,7 +2,7 @@
 // nginx, which does not, in one run over one stub upstream.
 //
 //	go run ./bench                                          # everything; writes nothing
-//	go run ./bench -run get -proxies gatehouse,haproxy,haproxy-h2 -for 1s -rounds 7
+//	go run ./bench -run get,many -proxies gatehouse,haproxy,haproxy-h2 -for 1s -rounds 7 -instructions
 //	go run ./bench -run get-h2 -gatehouse /path/to/one -other /path/to/another -proxies gatehouse,other
 //	go run ./bench -run get-h1 -proxies gatehouse -for 10s -rounds 1 -perf /tmp/get-h1.perf
 //
@@ -57,7 +57,8 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return bench(ctx, o)
+	_, err = measureAll(ctx, o)
+	return err
 }
 
 // serveStub is the upstream: address, certificate and key are its arguments.

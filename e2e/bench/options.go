@@ -11,13 +11,13 @@ import (
 
 // options are what the command line says.
 type options struct {
-	run          string        // the scenarios whose name begins so
+	run          string        // the experiments whose name begins so
 	proxies      []string      // their names
 	gatehouse    string        // a binary
 	other        string        // another, to compare with
 	level        string        // log level of gatehouse
 	rounds       int           // how often each proxy has its turn
-	warm, for_   time.Duration // of each turn
+	warm, length time.Duration // of each turn
 	instructions bool
 	perf         string // where perf writes, or empty
 	workers      int
@@ -26,14 +26,14 @@ type options struct {
 func parse(args []string) (options, error) {
 	o := options{workers: runtime.NumCPU()}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&o.run, "run", "", "measure the scenarios whose names begin so, separated by commas: "+scenarioNames())
-	names := flags.String("proxies", "gatehouse,haproxy,haproxy-h2,nginx", "which, of: "+strings.Join(proxyNames(), " "))
+	flags.StringVar(&o.run, "run", "", "measure what has a name that begins so, separated by commas: "+experimentNames())
+	names := flags.String("proxies", "gatehouse,gatehouse-info,haproxy,haproxy-h2,nginx", "which, of: "+strings.Join(proxyNames(), " "))
 	flags.StringVar(&o.gatehouse, "gatehouse", filepath.Join("..", "bin", "gatehouse"), "the binary to measure, as make build builds it")
 	flags.StringVar(&o.other, "other", "", "the binary of the proxy called other: a gatehouse to compare with")
 	flags.StringVar(&o.level, "log-level", "warn", "GATEHOUSE_LOG_LEVEL; the proxy called gatehouse-info has info")
 	flags.IntVar(&o.rounds, "rounds", 5, "turns that each proxy has")
 	flags.DurationVar(&o.warm, "warm", 200*time.Millisecond, "load before each measurement")
-	flags.DurationVar(&o.for_, "for", time.Second, "length of each measurement")
+	flags.DurationVar(&o.length, "for", time.Second, "length of each measurement")
 	flags.BoolVar(&o.instructions, "instructions", false, "count instructions too: steadier than time where others use the machine")
 	flags.StringVar(&o.perf, "perf", "", "have perf record the stacks of the first proxy while it is measured, into this file")
 	flags.IntVar(&o.workers, "workers", o.workers, "threads, processes or GOMAXPROCS of each proxy")
@@ -54,16 +54,16 @@ func parse(args []string) (options, error) {
 		}
 		*binary = path
 	}
-	if o.rounds < 1 || o.for_ <= 0 {
+	if o.rounds < 1 || o.length <= 0 {
 		return options{}, fmt.Errorf("rounds and for must be positive")
 	}
 	return o, nil
 }
 
-// wants reports whether a scenario was asked for.
-func (o options) wants(scenario string) bool {
+// wants reports whether an experiment was asked for.
+func (o options) wants(name string) bool {
 	for _, prefix := range strings.Split(o.run, ",") {
-		if strings.HasPrefix(scenario, prefix) {
+		if strings.HasPrefix(name, prefix) {
 			return true
 		}
 	}

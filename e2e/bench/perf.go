@@ -15,8 +15,8 @@ import (
 
 // record has perf record the stacks of a proxy, if it was asked for and the
 // proxy is the first. end ends that.
-func record(ctx context.Context, o options, proxy int, pids []int) (end func() error, err error) {
-	if o.perf == "" || proxy > 0 {
+func record(ctx context.Context, o options, first bool, pids []int) (end func() error, err error) {
+	if o.perf == "" || !first {
 		return func() error { return nil }, nil
 	}
 	path, err := exec.LookPath("perf")

@@ -36,6 +36,8 @@ type Plan struct {
 	// Connections are open at the same time. Each has Streams requests under
 	// way, or, if Streams is 1, InFlight workers go round the connections.
 	Connections, Streams, InFlight int
+	// Fresh has InFlight workers open a connection for each request.
+	Fresh bool
 	// Warm goes before For, which is measured.
 	Warm, For time.Duration
 	// PIDs are the processes of the proxy, whose CPU is counted meanwhile.
@@ -97,29 +99,16 @@ type Generator struct {
 	// TLS verifies the proxies. Its NextProtos are set for each protocol.
 	TLS *tls.Config
 
-	pools map[string][]client
+	pools   map[string][]client
+	watches *watches
 }
 
 // Run measures once. The first run of a plan opens its connections.
 func (g *Generator) Run(ctx context.Context, p Plan) (Result, error) {
-	clients, err := g.pool(ctx, p)
-	if err != nil {
-		return Result{}, err
-	}
 	m := &measurement{}
 	var workers sync.WaitGroup
-	if p.Streams > 1 {
-		for _, c := range clients {
-			workers.Go(func() {
-				if err := c.run(m, p.Streams); err != nil {
-					m.fail(err)
-				}
-			})
-		}
-	} else {
-		for i := range p.InFlight {
-			workers.Go(func() { m.round(clients, i, p.InFlight) })
-		}
+	if err := g.begin(ctx, m, p, &workers); err != nil {
+		return Result{}, err
 	}
 	result, err := watch(ctx, m, p)
 	m.over.Store(true)
@@ -133,6 +122,53 @@ func (g *Generator) Run(ctx context.Context, p Plan) (Result, error) {
 	result.P50, result.P90 = m.percentile(.5), m.percentile(.9)
 	result.P99, result.P999 = m.percentile(.99), m.percentile(.999)
 	return result, nil
+}
+
+// begin starts the workers of a plan.
+func (g *Generator) begin(ctx context.Context, m *measurement, p Plan, workers *sync.WaitGroup) error {
+	if p.Fresh {
+		for range p.InFlight {
+			workers.Go(func() { m.repeat(func() error { return g.afresh(ctx, p) }) })
+		}
+		return nil
+	}
+	clients, err := g.pool(ctx, p)
+	if err != nil {
+		return err
+	}
+	if p.Streams > 1 {
+		for _, c := range clients {
+			workers.Go(func() {
+				if err := c.run(m, p.Streams); err != nil {
+					m.fail(err)
+				}
+			})
+		}
+		return nil
+	}
+	for worker := range p.InFlight {
+		i := worker
+		workers.Go(func() {
+			m.repeat(func() error {
+				if i >= len(clients) {
+					i = worker
+				}
+				c := clients[i]
+				i += p.InFlight
+				return c.once()
+			})
+		})
+	}
+	return nil
+}
+
+// afresh sends one request on a connection of its own.
+func (g *Generator) afresh(ctx context.Context, p Plan) error {
+	c, err := g.connect(ctx, p, p.Tokens[0])
+	if err != nil {
+		return err
+	}
+	return c.close()
 }
 
 // watch waits for the time of the plan to pass and measures meanwhile.
@@ -180,16 +216,13 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// round has one worker of n go round its share of the connections.
-func (m *measurement) round(clients []client, worker, n int) {
+// repeat does the same again until the measurement is over.
+func (m *measurement) repeat(once func() error) {
 	var s samples
 	defer func() { m.add(s) }()
-	for i := worker; !m.over.Load(); i += n {
-		if i >= len(clients) {
-			i = worker
-		}
+	for !m.over.Load() {
 		began := time.Now()
-		if err := clients[i].once(); err != nil {
+		if err := once(); err != nil {
 			m.fail(err)
 			return
 		}

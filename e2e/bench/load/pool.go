@@ -61,6 +61,10 @@ func (g *Generator) drop(p Plan) {
 
 // Close closes all connections.
 func (g *Generator) Close() {
+	if g.watches != nil {
+		g.watches.close()
+		g.watches = nil
+	}
 	for key, clients := range g.pools {
 		for _, c := range clients {
 			_ = c.close()

@@ -6,70 +6,117 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
-// reply is the answer to a plan.
-type reply struct {
-	Result Result
-	Error  string
+// order is what a Remote asks for: one of these, or to close everything.
+type order struct {
+	Plan  *Plan
+	Watch *Watching
+	Await bool
+	// EventBytes is how long each event is, for the first Watch.
+	EventBytes int64
 }
 
-// Serve runs the plans that come in as JSON, one after the other, and answers
-// each. It returns when in ends.
+// reply is the answer to an order.
+type reply struct {
+	Result  Result
+	Arrival Arrival
+	Error   string
+}
+
+// eventTimeout limits how long an event may take to reach every watch.
+const eventTimeout = 30 * time.Second
+
+// Serve does what comes in as JSON, one after the other, and answers each. It
+// returns when in ends.
 func (g *Generator) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	defer g.Close()
-	plans, replies := json.NewDecoder(in), json.NewEncoder(out)
+	orders, replies := json.NewDecoder(in), json.NewEncoder(out)
 	for {
-		var p Plan
-		if err := plans.Decode(&p); errors.Is(err, io.EOF) {
+		var o order
+		if err := orders.Decode(&o); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return fmt.Errorf("read a plan: %w", err)
+			return fmt.Errorf("read an order: %w", err)
 		}
-		var a reply
-		if p.Address == "" {
-			g.Close()
-		} else if result, err := g.Run(ctx, p); err != nil {
+		a, err := g.do(ctx, o)
+		if err != nil {
 			a.Error = err.Error()
-		} else {
-			a.Result = result
 		}
 		if err := replies.Encode(a); err != nil {
-			return fmt.Errorf("answer a plan: %w", err)
+			return fmt.Errorf("answer an order: %w", err)
 		}
 	}
 }
 
-// Remote is a Generator in another process, which reads its Serve.
+func (g *Generator) do(ctx context.Context, o order) (a reply, err error) {
+	switch {
+	case o.Plan != nil:
+		a.Result, err = g.Run(ctx, *o.Plan)
+	case o.Watch != nil:
+		if g.watches == nil {
+			g.watches = newWatches(o.EventBytes)
+		}
+		err = g.watches.add(ctx, g, *o.Watch)
+	case o.Await && g.watches == nil:
+		err = errors.New("there are no watches")
+	case o.Await:
+		ctx, cancel := context.WithTimeout(ctx, eventTimeout)
+		defer cancel()
+		a.Arrival, err = g.watches.await(ctx)
+	default:
+		g.Close()
+	}
+	return a, err
+}
+
+// Remote is a Generator in another process, which runs its Serve.
 type Remote struct {
-	plans   *json.Encoder
+	orders  *json.Encoder
 	replies *json.Decoder
 }
 
-// NewRemote speaks to a Generator that reads plans from in and answers to out.
+// NewRemote speaks to a Generator that reads from in and answers to out.
 func NewRemote(in io.Writer, out io.Reader) *Remote {
 	return &Remote{json.NewEncoder(in), json.NewDecoder(out)}
 }
 
 // Run is [Generator.Run].
-func (r *Remote) Run(p Plan) (Result, error) { return r.ask(p) }
+func (r *Remote) Run(p Plan) (Result, error) {
+	a, err := r.ask(order{Plan: &p})
+	return a.Result, err
+}
 
-// Close closes the connections of all plans, not the generator.
-func (r *Remote) Close() error {
-	_, err := r.ask(Plan{})
+// Watch opens watches, beside those that are open, and returns when each
+// had its first event. eventBytes is how long each event is.
+func (r *Remote) Watch(p Watching, eventBytes int64) error {
+	_, err := r.ask(order{Watch: &p, EventBytes: eventBytes})
 	return err
 }
 
-func (r *Remote) ask(p Plan) (Result, error) {
-	if err := r.plans.Encode(p); err != nil {
-		return Result{}, fmt.Errorf("send a plan: %w", err)
+// Await waits until an event has come to every watch, and says when.
+func (r *Remote) Await() (Arrival, error) {
+	a, err := r.ask(order{Await: true})
+	return a.Arrival, err
+}
+
+// Close closes all connections, not the generator.
+func (r *Remote) Close() error {
+	_, err := r.ask(order{})
+	return err
+}
+
+func (r *Remote) ask(o order) (reply, error) {
+	if err := r.orders.Encode(o); err != nil {
+		return reply{}, fmt.Errorf("ask the generator of load: %w", err)
 	}
 	var a reply
 	if err := r.replies.Decode(&a); err != nil {
-		return Result{}, fmt.Errorf("read what a plan came to: %w", err)
+		return reply{}, fmt.Errorf("hear from the generator of load: %w", err)
 	}
 	if a.Error != "" {
-		return Result{}, errors.New(a.Error)
+		return reply{}, errors.New(a.Error)
 	}
-	return a.Result, nil
+	return a, nil
 }

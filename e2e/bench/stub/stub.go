@@ -27,7 +27,7 @@ const (
 	ListPath  = "/api/v1/pods"
 	WatchPath = "/api/v1/namespaces/default/pods?watch=true"
 	// EmitPath, by POST, sends one event to every open watch, and answers with
-	// the time when it began, in ns of Unix time. No proxy is asked for it.
+	// Emitted as JSON. No proxy is asked for it.
 	EmitPath = "/bench/emit"
 	// EchoPath answers with the header that arrived, as JSON.
 	EchoPath = "/api/v1/namespaces/default/echo"
@@ -36,6 +36,13 @@ const (
 	ListBytes  = 5 << 20
 	EventBytes = 1 << 10
 )
+
+// Emitted says when an event began to be sent, in ns of Unix time, and to how
+// many watches.
+type Emitted struct {
+	Began   int64
+	Watches int
+}
 
 // streams is how many requests a connection of HTTP/2 may have under way: as
 // kube-apiserver has it (k8s.io/apiserver, pkg/server/secure_serving.go).
@@ -50,8 +57,8 @@ type Config struct {
 
 // Stub is the upstream.
 type Stub struct {
-	cfg       Config
-	pod, list []byte
+	cfg              Config
+	pod, list, event []byte
 
 	mu      sync.Mutex
 	watches map[chan []byte]struct{}
@@ -62,6 +69,7 @@ func New(cfg Config) *Stub {
 	return &Stub{
 		cfg: cfg, watches: map[chan []byte]struct{}{},
 		pod: document("Pod", PodBytes), list: document("PodList", ListBytes),
+		event: append(document("Event", EventBytes-1), '\n'),
 	}
 }
 
@@ -142,9 +150,11 @@ func allow(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, `{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","status":{"allowed":true}}`)
 }
 
-// watch sends the header at once, and then what is emitted.
+// watch sends one event at once, as a watch of what exists does, and then what is
+// emitted. (nginx keeps even the header back until a first byte of the body.)
 func (s *Stub) watch(w http.ResponseWriter, r *http.Request) {
 	events := make(chan []byte, 4)
+	events <- s.event
 	s.mu.Lock()
 	s.watches[events] = struct{}{}
 	s.mu.Unlock()
@@ -155,9 +165,6 @@ func (s *Stub) watch(w http.ResponseWriter, r *http.Request) {
 	}()
 	w.Header().Set("Content-Type", "application/json")
 	flush := http.NewResponseController(w).Flush
-	if flush() != nil {
-		return
-	}
 	for {
 		select {
 		case <-r.Context().Done():
@@ -170,18 +177,17 @@ func (s *Stub) watch(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// emit sends an event to every watch and answers with when it began, and to how
-// many.
+// emit sends an event to every watch.
 func (s *Stub) emit(w http.ResponseWriter, _ *http.Request) {
-	event := append(document("Event", EventBytes-1), '\n')
 	s.mu.Lock()
 	began, n := time.Now(), len(s.watches)
 	for events := range s.watches {
 		select {
-		case events <- event:
+		case events <- s.event:
 		default: // a watch that is four events behind is not waited for
 		}
 	}
 	s.mu.Unlock()
-	write(w, fmt.Appendf(nil, `{"began":%d,"watches":%d}`, began.UnixNano(), n))
+	b, _ := json.Marshal(Emitted{began.UnixNano(), n}) // numbers always marshal
+	write(w, b)
 }
