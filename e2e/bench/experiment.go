@@ -37,6 +37,11 @@ func experiments() []experiment {
 	}
 	return append(list,
 		experiment{name: "watch", measure: measureWatches},
+		experiment{name: "start", measure: measureStart},
+		experiment{name: "slope-groups", measure: measureGroups, scaling: true},
+		experiment{name: "slope-tokens", measure: measureTokens, scaling: true},
+		experiment{name: "slope-connections", measure: measureConnections, scaling: true},
+		experiment{name: "slope-issuers", measure: measureIssuers, scaling: true},
 	)
 }
 
@@ -127,11 +132,11 @@ func proxyNames() []string {
 func (b *bench) start(ctx context.Context, name string) (*proxies.Proxy, error) {
 	switch name {
 	case gatehouseName:
-		return b.Gatehouse(ctx, name, b.o.gatehouse, b.o.level)
+		return b.Gatehouse(ctx, proxies.Gatehouse{Name: name, Binary: b.o.gatehouse, LogLevel: b.o.level})
 	case gatehouseInfoName:
-		return b.Gatehouse(ctx, name, b.o.gatehouse, "info")
+		return b.Gatehouse(ctx, proxies.Gatehouse{Name: name, Binary: b.o.gatehouse, LogLevel: "info"})
 	case otherName:
-		return b.Gatehouse(ctx, name, b.o.other, b.o.level)
+		return b.Gatehouse(ctx, proxies.Gatehouse{Name: name, Binary: b.o.other, LogLevel: b.o.level})
 	case haproxyName:
 		return b.HAProxy(ctx, name, "http/1.1")
 	case haproxyH2Name:

@@ -18,13 +18,23 @@ type options struct {
 	level        string        // log level of gatehouse
 	rounds       int           // how often each proxy has its turn
 	warm, length time.Duration // of each turn
-	instructions bool
-	perf         string // where perf writes, or empty
+	instructions bool          // counted too
+	perf         string        // where perf writes, or empty
 	workers      int
+	docs         string // folder of the documents to write, or empty
+
+	// How large things are, which only tests change.
+	people     int   // in experiments with many tokens
+	watchSteps []int // how many watches are open when memory is read
+	settle     time.Duration
+	// What the slopes are measured by.
+	groups, issuers steps
+	slopeTokens     int
 }
 
 func parse(args []string) (options, error) {
-	o := options{workers: runtime.NumCPU()}
+	o := options{workers: runtime.NumCPU(), people: 1000, watchSteps: []int{2000, 10000}, settle: 3 * time.Second,
+		groups: steps{3, 103}, issuers: steps{1, 33}, slopeTokens: 4000}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.run, "run", "", "measure what has a name that begins so, separated by commas: "+experimentNames())
 	names := flags.String("proxies", "gatehouse,gatehouse-info,haproxy,haproxy-h2,nginx", "which, of: "+strings.Join(proxyNames(), " "))
@@ -34,9 +44,10 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 5, "turns that each proxy has")
 	flags.DurationVar(&o.warm, "warm", 200*time.Millisecond, "load before each measurement")
 	flags.DurationVar(&o.length, "for", time.Second, "length of each measurement")
-	flags.BoolVar(&o.instructions, "instructions", false, "count instructions too: steadier than time where others use the machine")
+	flags.BoolVar(&o.instructions, "instructions", true, "count instructions too, if the machine can: steadier than time where others use it")
 	flags.StringVar(&o.perf, "perf", "", "have perf record the stacks of the first proxy while it is measured, into this file")
 	flags.IntVar(&o.workers, "workers", o.workers, "threads, processes or GOMAXPROCS of each proxy")
+	flags.StringVar(&o.docs, "docs", "", "write benchmarks.md and scaling.md into this folder; needs every experiment")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}

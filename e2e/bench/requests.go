@@ -18,15 +18,18 @@ import (
 type scenario struct {
 	name, title string
 	plan        load.Plan
-	tokens      int
+	// people is how many have a token each: 1, or many.
+	people int
 	// withInfo has gatehouse measured at log level info as well.
 	withInfo bool
+	// unit is that of the times. Default: a microsecond.
+	unit time.Duration
 	// goal judges the row of gatehouse beside that of HAProxy; may be nil.
 	goal func(title string, t *turns) []report.Goal
 }
 
-// manyTokens is how many people there are where there are many.
-const manyTokens = 1000
+// many stands for as many people, and connections, as the options say.
+const many = -1
 
 // scenarios are in the order in which they are measured.
 func scenarios() []scenario {
@@ -45,29 +48,36 @@ func scenarios() []scenario {
 	fresh := get(load.HTTP2, 1, 1, 4)
 	fresh.Fresh = true
 	return []scenario{
-		{name: "get-h1", title: "GET over HTTP/1.1, 32 in flight, one token", plan: get(load.HTTP1, 32, 1, 32), tokens: 1, withInfo: true, goal: speedGoals},
-		{name: "get-h2", title: "GET over HTTP/2, 32 in flight, one token", plan: get(load.HTTP2, 4, 8, 32), tokens: 1, withInfo: true, goal: speedGoals},
-		{name: "many-h1", title: "GET over HTTP/1.1, 32 in flight, a thousand tokens", plan: get(load.HTTP1, manyTokens, 1, 32), tokens: manyTokens, goal: speedGoals},
-		{name: "many-h2", title: "GET over HTTP/2, 32 in flight, a thousand tokens", plan: get(load.HTTP2, manyTokens, 1, 32), tokens: manyTokens, goal: speedGoals},
-		{name: "one-h1", title: "GET over HTTP/1.1, 1 in flight", plan: get(load.HTTP1, 1, 1, 1), tokens: 1},
-		{name: "one-h2", title: "GET over HTTP/2, 1 in flight", plan: get(load.HTTP2, 1, 1, 1), tokens: 1},
-		{name: "list-h1", title: "5 MiB list over HTTP/1.1, 4 in flight", plan: list(load.HTTP1), tokens: 1, goal: listGoals},
-		{name: "list-h2", title: "5 MiB list over HTTP/2, 4 in flight", plan: list(load.HTTP2), tokens: 1, goal: listGoals},
-		{name: "connect", title: "A new HTTP/2 connection for each GET, 4 at a time", plan: fresh, tokens: 1},
+		{name: "get-h1", title: "GET over HTTP/1.1, 32 in flight, one token", plan: get(load.HTTP1, 32, 1, 32), people: 1, withInfo: true, goal: speedGoals},
+		{name: "get-h2", title: "GET over HTTP/2, 32 in flight, one token", plan: get(load.HTTP2, 4, 8, 32), people: 1, withInfo: true, goal: speedGoals},
+		{name: "many-h1", title: "GET over HTTP/1.1, 32 in flight, a thousand tokens", plan: get(load.HTTP1, many, 1, 32), people: many, goal: speedGoals},
+		{name: "many-h2", title: "GET over HTTP/2, 32 in flight, a thousand tokens", plan: get(load.HTTP2, many, 1, 32), people: many, goal: speedGoals},
+		{name: "one-h1", title: "GET over HTTP/1.1, 1 in flight", plan: get(load.HTTP1, 1, 1, 1), people: 1},
+		{name: "one-h2", title: "GET over HTTP/2, 1 in flight", plan: get(load.HTTP2, 1, 1, 1), people: 1},
+		{name: "list-h1", title: "5 MiB list over HTTP/1.1, 4 in flight", plan: list(load.HTTP1), people: 1, unit: time.Millisecond, goal: listGoals},
+		{name: "list-h2", title: "5 MiB list over HTTP/2, 4 in flight", plan: list(load.HTTP2), people: 1, unit: time.Millisecond, goal: listGoals},
+		{name: "connect", title: "A new HTTP/2 connection for each GET, 4 at a time", plan: fresh, people: 1},
 	}
 }
 
 // turns are the results of proxies that took turns, round by round.
 type turns struct {
-	instructions bool
-	rows         []*row
+	rows []*row
+	unit time.Duration
 }
 
 // row is one proxy, with a result for each round.
 type row struct {
 	name    string
 	results []load.Result
+	// counted are more turns, with the instructions counted, which may make the
+	// proxy a little slower. Empty where the machine does not count.
+	counted []load.Result
 }
+
+// countedRounds is how many turns are counted. The number of instructions hardly
+// depends on what else the machine does.
+const countedRounds = 2
 
 // measure has the proxies take turns under the load of s.
 func (s scenario) measure(ctx context.Context, b *bench) (outcome, error) {
@@ -78,19 +88,29 @@ func (s scenario) measure(ctx context.Context, b *bench) (outcome, error) {
 	running = slices.DeleteFunc(slices.Clone(running), func(p *proxies.Proxy) bool {
 		return p.Name == gatehouseInfoName && !s.withInfo
 	})
-	t := &turns{instructions: b.o.instructions}
+	t := &turns{unit: s.unit}
 	for _, proxy := range running {
 		t.rows = append(t.rows, &row{name: proxy.Name})
 	}
 	plan := s.plan
-	plan.Tokens, plan.Warm, plan.For, plan.Instructions = b.tokens(s.tokens), b.o.warm, b.o.length, b.o.instructions
-	for range b.o.rounds {
+	if s.people == many {
+		plan.Connections, s.people = b.o.people, b.o.people
+	}
+	plan.Tokens, plan.Warm, plan.For = b.tokens(s.people, 3), b.o.warm, b.o.length
+	for round := range b.o.rounds + countedRounds {
+		if plan.Instructions = round >= b.o.rounds; plan.Instructions && !b.o.instructions {
+			break
+		}
 		for i, proxy := range running {
 			result, err := b.turn(ctx, plan, proxy, i == 0)
 			if err != nil {
 				return outcome{}, fmt.Errorf("%s: %w", proxy.Name, err)
 			}
-			t.rows[i].results = append(t.rows[i].results, result)
+			if plan.Instructions {
+				t.rows[i].counted = append(t.rows[i].counted, result)
+			} else {
+				t.rows[i].results = append(t.rows[i].results, result)
+			}
 		}
 	}
 	out := outcome{table: t.table(s.title), figures: t.figures()}
@@ -124,10 +144,10 @@ func (b *bench) turn(ctx context.Context, plan load.Plan, proxy *proxies.Proxy, 
 // figure makes a number of a result.
 type figure func(load.Result) float64
 
-func cpu(r load.Result) float64          { return micros(r.CPU) / float64(r.Requests) }
-func rate(r load.Result) float64         { return float64(r.Requests) / r.Elapsed.Seconds() }
-func instructions(r load.Result) float64 { return float64(r.Instructions) / 1000 / float64(r.Requests) }
-func micros(d time.Duration) float64     { return float64(d) / float64(time.Microsecond) }
+func cpu(r load.Result) float64      { return micros(r.CPU) / float64(r.Requests) }
+func rate(r load.Result) float64     { return float64(r.Requests) / r.Elapsed.Seconds() }
+func counted(r load.Result) float64  { return float64(r.Instructions) / 1000 / float64(r.Requests) }
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // latencies are the columns of percentiles.
 func latencies() []figure {
@@ -183,25 +203,56 @@ func (t *turns) best(f figure, more bool) *row {
 
 // table shows t.
 func (t *turns) table(title string) *report.Table {
-	cheapest, fastest, leanest := t.best(cpu, false), t.best(rate, true), t.best(instructions, false)
-	out := &report.Table{Title: title, Head: []string{"proxy", "CPU µs each", "ratio", "a second", "ratio", "p50 µs", "p90", "p99", "p99.9"}}
-	if t.instructions {
-		out.Head = append(out.Head, "1000 instructions", "ratio")
+	unit, sign, digits := float64(time.Microsecond), "µs", 0
+	if t.unit == time.Millisecond {
+		unit, sign, digits = float64(time.Millisecond), "ms", 1
 	}
+	scale := unit / float64(time.Microsecond)
+	inUnit := func(f figure) figure { return func(r load.Result) float64 { return f(r) / scale } }
+	cheapest, fastest := t.best(cpu, false), t.best(rate, true)
+	out := &report.Table{Title: title, Head: []string{
+		"proxy", "CPU each, " + sign, "to HAProxy", "instructions, 1000", "to HAProxy", "a second", "to HAProxy", "p50, " + sign, "p90", "p99", "p99.9",
+	}}
 	for _, r := range t.rows {
-		cells := []string{
-			r.name, report.Spread(r.values(cpu), 0), fmt.Sprintf("%.2f", r.ratio(cheapest, cpu)),
-			strconv.Itoa(int(r.median(rate))), fmt.Sprintf("%.2f", r.ratio(fastest, rate)),
-		}
+		cells := []string{r.name, report.Spread(r.values(inUnit(cpu)), digits), fmt.Sprintf("%.2f", r.ratio(cheapest, cpu))}
+		cells = append(cells, r.countedCells(t.leanest())...)
+		cells = append(cells, strconv.Itoa(int(r.median(rate))), fmt.Sprintf("%.2f", r.ratio(fastest, rate)))
 		for _, f := range latencies() {
-			cells = append(cells, fmt.Sprintf("%.0f", r.median(f)))
-		}
-		if t.instructions {
-			cells = append(cells, fmt.Sprintf("%.1f", r.median(instructions)), fmt.Sprintf("%.2f", r.ratio(leanest, instructions)))
+			cells = append(cells, fmt.Sprintf("%.*f", digits, r.median(inUnit(f))))
 		}
 		out.Rows = append(out.Rows, cells)
 	}
 	return out
+}
+
+// countedCells are how many instructions a request takes, and the ratio to other.
+func (r *row) countedCells(other *row) []string {
+	if len(r.counted) == 0 || len(other.counted) == 0 {
+		return []string{"", ""}
+	}
+	return []string{fmt.Sprintf("%.0f", r.instructions()), fmt.Sprintf("%.2f", r.instructions()/other.instructions())}
+}
+
+func (r *row) instructions() float64 {
+	list := make([]float64, len(r.counted))
+	for i, result := range r.counted {
+		list[i] = counted(result)
+	}
+	return report.Median(list)
+}
+
+// leanest is the HAProxy that takes the fewest instructions, or the first proxy.
+func (t *turns) leanest() *row {
+	var best *row
+	for _, r := range t.rows {
+		if isHAProxy(r.name) && len(r.counted) > 0 && (best == nil || r.instructions() < best.instructions()) {
+			best = r
+		}
+	}
+	if best == nil {
+		return t.rows[0]
+	}
+	return best
 }
 
 // figures are the CPU in µs of each request, by proxy.

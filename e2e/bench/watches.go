@@ -19,19 +19,15 @@ import (
 // How the watches are measured.
 const (
 	watchesEach = 100 // on a connection, as client-go has at most
-	settle      = 3 * time.Second
 	// watchGoal is how much memory an idle watch may take, in KiB.
 	watchGoal = 12
 )
-
-// watchSteps are how many watches are open when memory is read.
-func watchSteps() []int { return []int{2000, 10000} }
 
 // watchRow is what watches cost one proxy.
 type watchRow struct {
 	name     string
 	idle     memory
-	at       []memory    // for each of watchSteps
+	at       []memory    // for each step
 	last     [][]float64 // the same: ms until the last watch had the event
 	eventCPU [][]float64 // the same: µs for each watch that an event goes to
 }
@@ -52,7 +48,7 @@ func measureWatches(ctx context.Context, b *bench) (outcome, error) {
 		}
 		rows = append(rows, r)
 	}
-	return watchOutcome(rows), nil
+	return b.watchOutcome(rows), nil
 }
 
 func (b *bench) watchOne(ctx context.Context, name string) (r watchRow, err error) {
@@ -63,7 +59,7 @@ func (b *bench) watchOne(ctx context.Context, name string) (r watchRow, err erro
 	}
 	defer proxy.Stop()
 	defer func() { err = errors.Join(err, b.remote.Close()) }()
-	token := b.tokens(1)[0]
+	token := b.tokens(1, 3)[0]
 	// A little of everything first, so that what a proxy has once is not taken for
 	// a part of each watch.
 	warm := load.Plan{
@@ -73,11 +69,11 @@ func (b *bench) watchOne(ctx context.Context, name string) (r watchRow, err erro
 	if _, err := b.remote.Run(warm); err != nil {
 		return r, err
 	}
-	if r.idle, err = settled(ctx, proxy); err != nil {
+	if r.idle, err = b.settled(ctx, proxy); err != nil {
 		return r, err
 	}
 	open := 0
-	for _, n := range watchSteps() {
+	for _, n := range b.o.watchSteps {
 		err := b.remote.Watch(load.Watching{
 			Address: proxy.Address, Path: stub.WatchPath, Token: token,
 			Connections: (n - open) / watchesEach, Streams: watchesEach,
@@ -86,7 +82,7 @@ func (b *bench) watchOne(ctx context.Context, name string) (r watchRow, err erro
 			return r, err
 		}
 		open = n
-		m, err := settled(ctx, proxy)
+		m, err := b.settled(ctx, proxy)
 		if err != nil {
 			return r, err
 		}
@@ -100,11 +96,11 @@ func (b *bench) watchOne(ctx context.Context, name string) (r watchRow, err erro
 }
 
 // settled reads the memory of a proxy that had nothing to do for a while.
-func settled(ctx context.Context, proxy *proxies.Proxy) (memory, error) {
+func (b *bench) settled(ctx context.Context, proxy *proxies.Proxy) (memory, error) {
 	select {
 	case <-ctx.Done():
 		return memory{}, ctx.Err()
-	case <-time.After(settle):
+	case <-time.After(b.o.settle):
 	}
 	pids, err := proxy.PIDs()
 	if err != nil {
@@ -171,13 +167,13 @@ func (b *bench) emit(ctx context.Context) (began time.Time, watches int, err err
 	return time.Unix(0, emitted.Began), emitted.Watches, nil
 }
 
-// each is what one of n watches takes, in KiB.
-func (r watchRow) each(i int) (rss, pss float64) {
-	n := float64(watchSteps()[i]) * (1 << 10)
+// each is what one of the watches takes at a step, in KiB.
+func (r watchRow) each(i, watches int) (rss, pss float64) {
+	n := float64(watches) * (1 << 10)
 	return float64(r.at[i].rss-r.idle.rss) / n, float64(r.at[i].pss-r.idle.pss) / n
 }
 
-func watchOutcome(rows []watchRow) outcome {
+func (b *bench) watchOutcome(rows []watchRow) outcome {
 	out := outcome{figures: map[string]float64{}, table: &report.Table{
 		Title: "Idle watches over HTTP/2, 100 on a connection, and an event of 1 KiB to all of them",
 		Note: "Memory is that of the process, 3 s after the last was opened, less what it had before. What the kernel keeps for each " +
@@ -185,14 +181,14 @@ func watchOutcome(rows []watchRow) outcome {
 			"The event's time is until the last watch has it; the upstream and the load generator share the processors.",
 		Head: []string{"proxy", "MiB before"},
 	}}
-	for _, n := range watchSteps() {
+	for _, n := range b.o.watchSteps {
 		at := fmt.Sprintf(" at %d", n)
 		out.table.Head = append(out.table.Head, "KiB a watch (RSS)"+at, "(PSS)"+at, "event, ms"+at, "CPU µs a watch"+at)
 	}
 	for _, r := range rows {
 		cells := []string{r.name, fmt.Sprintf("%.1f", float64(r.idle.pss)/(1<<20))}
-		for i, n := range watchSteps() {
-			rss, pss := r.each(i)
+		for i, n := range b.o.watchSteps {
+			rss, pss := r.each(i, n)
 			cells = append(cells, fmt.Sprintf("%.1f", rss), fmt.Sprintf("%.1f", pss), report.Spread(r.last[i], 0), report.Spread(r.eventCPU[i], 1))
 			if r.name == gatehouseName {
 				out.goals = append(out.goals, report.Goal{

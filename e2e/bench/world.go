@@ -137,9 +137,13 @@ func (w *world) close() {
 	}
 }
 
-// tokens are those of n people, each in three groups: of the length that issuers
+// tokens are those of n people, each in so many groups: of the length that issuers
 // give them.
-func (w *world) tokens(n int) []string {
+func (w *world) tokens(n, groups int) []string {
+	all := make([]string, groups)
+	for i := range all {
+		all[i] = "developers-" + strconv.Itoa(i)
+	}
 	list := make([]string, n)
 	for i := range list {
 		name := "person-" + strconv.Itoa(i)
@@ -147,7 +151,7 @@ func (w *world) tokens(n int) []string {
 			"sub": "b3f1d0a2-6c1e-4f6e-9a39-" + fmt.Sprintf("%012d", i), "email": name + "@example.com",
 			"name": "Person Number " + strconv.Itoa(i), "preferred_username": name,
 			"auth_time": time.Now().Unix(), "sid": "0d9c2c9e-5a35-4b9d-8c5a-51b1c2a1b0aa",
-			"groups": []string{"developers", "platform", "oncall"},
+			"groups": all,
 		})
 	}
 	return list

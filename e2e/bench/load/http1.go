@@ -23,9 +23,13 @@ type client1 struct {
 }
 
 func newClient1(conn net.Conn, p Plan, token string) *client1 {
-	request := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nAccept: application/json\r\n"+
+	return &client1{conn: conn, r: bufio.NewReaderSize(conn, 64<<10), request: request1(p, token), body: p.BodyBytes}
+}
+
+// request1 is what a plan sends, with a token.
+func request1(p Plan, token string) []byte {
+	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nAccept: application/json\r\n"+
 		"Accept-Encoding: gzip\r\nAuthorization: Bearer %s\r\n\r\n", p.Path, p.Address, userAgent, token)
-	return &client1{conn: conn, r: bufio.NewReaderSize(conn, 64<<10), request: request, body: p.BodyBytes}
 }
 
 func (c *client1) close() error { return c.conn.Close() }

@@ -36,6 +36,9 @@ type Plan struct {
 	// Connections are open at the same time. Each has Streams requests under
 	// way, or, if Streams is 1, InFlight workers go round the connections.
 	Connections, Streams, InFlight int
+	// Each has InFlight workers send one request with each token, over HTTP/1.1,
+	// however long it takes. Connections, Streams, Warm and For are not used.
+	Each bool
 	// Fresh has InFlight workers open a connection for each request.
 	Fresh bool
 	// Warm goes before For, which is measured.
@@ -105,6 +108,9 @@ type Generator struct {
 
 // Run measures once. The first run of a plan opens its connections.
 func (g *Generator) Run(ctx context.Context, p Plan) (Result, error) {
+	if p.Each {
+		return g.each(ctx, p)
+	}
 	m := &measurement{}
 	var workers sync.WaitGroup
 	if err := g.begin(ctx, m, p, &workers); err != nil {

@@ -15,7 +15,7 @@ const parallel = 16
 
 // key names the connections that a plan needs.
 func (p Plan) key() string {
-	return fmt.Sprint(p.Address, p.Protocol, p.Path, p.Connections, len(p.Tokens), p.Streams)
+	return fmt.Sprint(p.Address, p.Protocol, p.Path, p.Connections, p.Streams, len(p.Tokens), p.Tokens[0])
 }
 
 // pool returns open connections for a plan, those of its last run if there was
