@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/kube-gatehouse/gatehouse/e2e/bench/proxies"
 	"github.com/kube-gatehouse/gatehouse/e2e/bench/report"
@@ -61,8 +62,9 @@ type bench struct {
 	running []*proxies.Proxy
 }
 
-// measureAll does what the options ask for, prints it, and returns it by name.
-func measureAll(ctx context.Context, o options) (outcomes map[string]outcome, err error) {
+// measureAll does what the options ask for, prints it, and returns it by name. It
+// says in m how long the tokens are.
+func measureAll(ctx context.Context, o options, m *machine) (outcomes map[string]outcome, err error) {
 	dir, err := os.MkdirTemp("", "gatehouse-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder: %w", err)
@@ -74,22 +76,27 @@ func measureAll(ctx context.Context, o options) (outcomes map[string]outcome, er
 	}
 	defer w.close()
 	b := &bench{world: w, o: o}
+	m.TokenBytes = len(w.tokens(1, 3)[0])
 	defer b.stopAll()
 	outcomes = map[string]outcome{}
+	var goals []report.Goal
 	for _, e := range experiments() {
 		if !o.wants(e.name) {
 			continue
 		}
+		began := time.Now()
 		result, err := e.measure(ctx, b)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.name, err)
 		}
 		outcomes[e.name] = result
+		goals = append(goals, result.goals...)
 		if err := result.table.Print(os.Stdout); err != nil {
 			return nil, err
 		}
+		fmt.Printf("%s took %s\n", e.name, time.Since(began).Round(time.Second))
 	}
-	return outcomes, nil
+	return outcomes, report.Goals(goals).Print(os.Stdout)
 }
 
 // started returns the proxies of the options, and starts them the first time.

@@ -1,7 +1,7 @@
 // Command bench measures gatehouse beside HAProxy, which checks tokens too, and
 // nginx, which does not, in one run over one stub upstream.
 //
-//	go run ./bench                                          # everything; writes nothing
+//	go run ./bench                                          # everything; make bench writes documents of it
 //	go run ./bench -run get,many -proxies gatehouse,haproxy,haproxy-h2 -for 1s -rounds 7 -instructions
 //	go run ./bench -run get-h2 -gatehouse /path/to/one -other /path/to/another -proxies gatehouse,other
 //	go run ./bench -run get-h1 -proxies gatehouse -for 10s -rounds 1 -perf /tmp/get-h1.perf
@@ -57,8 +57,15 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = measureAll(ctx, o)
-	return err
+	m, err := describe(ctx, o.gatehouse)
+	if err != nil {
+		return err
+	}
+	outcomes, err := measureAll(ctx, o, &m)
+	if err != nil || o.docs == "" {
+		return err
+	}
+	return writeDocuments(o, m, outcomes)
 }
 
 // serveStub is the upstream: address, certificate and key are its arguments.

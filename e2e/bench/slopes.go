@@ -16,28 +16,29 @@ import (
 // steps are from where to where something grows for its slope to be measured.
 type steps struct{ from, to int }
 
-// Figures of the slopes, by which the document about scaling calculates.
+// Figures by which the document about scaling calculates.
 const (
-	groupCPU        = "CPU µs a group"
-	tokenKiB        = "KiB a token"
-	firstCPU        = "CPU µs for a token's first request"
-	connectionKiB   = "KiB a connection"
-	issuerKiB       = "KiB an issuer"
-	issuerCPU       = "CPU µs an issuer"
-	issuersReadyMS  = "ms to ready with many issuers"
-	settledIdleMiB  = "MiB before"
-	pairedFormat    = "%.2f"
-	kibibyte        = 1 << 10
-	mebibyte        = 1 << 20
-	tokensInFlight  = 8
-	parallelStreams = 8
+	groupCPU      = "CPU µs a group"
+	tokenKiB      = "KiB a token"
+	firstCPU      = "CPU µs for a token's first request"
+	connectionKiB = "KiB a connection"
+	issuerKiB     = "KiB an issuer"
+	issuerCPU     = "CPU µs an issuer"
+	watchKiB      = "KiB a watch"
+	eventCPU      = "CPU µs for an event to one watch"
+	idleMiB       = "MiB before"
+)
+
+const (
+	kibibyte = 1 << 10
+	mebibyte = 1 << 20
 )
 
 // small is the plan of small requests over HTTP/2, 32 in flight.
 func (b *bench) small(proxy *proxies.Proxy, tokens ...string) load.Plan {
 	return load.Plan{
 		Address: proxy.Address, Protocol: load.HTTP2, Path: stub.PodPath, BodyBytes: stub.PodBytes, Tokens: tokens,
-		Connections: 4, Streams: parallelStreams, InFlight: 4 * parallelStreams, Warm: b.o.warm, For: b.o.length,
+		Connections: 4, Streams: 8, InFlight: 32, Warm: b.o.warm, For: b.o.length,
 	}
 }
 
@@ -46,23 +47,58 @@ func (b *bench) alone(ctx context.Context, issuers ...string) (*proxies.Proxy, e
 	return b.Gatehouse(ctx, proxies.Gatehouse{Name: gatehouseName, Binary: b.o.gatehouse, LogLevel: b.o.level, Issuers: issuers})
 }
 
-// paired has two plans take turns and returns the CPU of each request in µs, and
-// the median difference.
-func (b *bench) paired(ctx context.Context, one, two load.Plan, p, q *proxies.Proxy) (first, second []float64, more float64, err error) {
+// side is one of two that take turns.
+type side struct {
+	proxy *proxies.Proxy
+	plan  load.Plan
+	row   row
+}
+
+// paired has two sides take turns, and returns how much more CPU the second needs
+// for each request, in µs.
+func (b *bench) paired(ctx context.Context, sides *[2]side) (more float64, err error) {
 	var differences []float64
-	for range b.o.rounds {
-		r, err := b.turn(ctx, one, p, false)
-		if err != nil {
-			return nil, nil, 0, err
+	for round := range b.o.rounds + 1 {
+		counting := round == b.o.rounds
+		if counting && !b.o.instructions {
+			break
 		}
-		s, err := b.turn(ctx, two, q, false)
-		if err != nil {
-			return nil, nil, 0, err
+		for i := range sides {
+			s := &sides[i]
+			s.plan.Instructions = counting
+			r, err := b.turn(ctx, s.plan, s.proxy, false)
+			if err != nil {
+				return 0, err
+			}
+			if counting {
+				s.row.counted = append(s.row.counted, r)
+			} else {
+				s.row.results = append(s.row.results, r)
+			}
 		}
-		first, second = append(first, cpu(r)), append(second, cpu(s))
-		differences = append(differences, cpu(s)-cpu(r))
+		if !counting {
+			differences = append(differences, cpu(sides[1].row.results[round])-cpu(sides[0].row.results[round]))
+		}
 	}
-	return first, second, report.Median(differences), nil
+	return report.Median(differences), nil
+}
+
+// cells are the CPU and the instructions of a side.
+func (s *side) cells() []string {
+	cells := []string{report.Spread(s.row.values(cpu), 0), ""}
+	if len(s.row.counted) > 0 {
+		cells[1] = fmt.Sprintf("%.0f", s.row.instructions())
+	}
+	return cells
+}
+
+// moreInstructions are those of the second side, for each of n steps, in
+// thousands; empty if they were not counted.
+func moreInstructions(sides [2]side, n int) string {
+	if len(sides[0].row.counted) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1f", (sides[1].row.instructions()-sides[0].row.instructions())/float64(n))
 }
 
 // measureGroups has a person in few groups and one in many ask in turn.
@@ -74,18 +110,18 @@ func measureGroups(ctx context.Context, b *bench) (out outcome, err error) {
 	defer proxy.Stop()
 	defer func() { err = errors.Join(err, b.remote.Close()) }()
 	n := b.o.groups
-	few, many := b.small(proxy, b.tokens(1, n.from)...), b.small(proxy, b.tokens(1, n.to)...)
-	first, second, more, err := b.paired(ctx, few, many, proxy, proxy)
+	sides := [2]side{{proxy: proxy, plan: b.small(proxy, b.tokens(1, n.from)...)}, {proxy: proxy, plan: b.small(proxy, b.tokens(1, n.to)...)}}
+	more, err := b.paired(ctx, &sides)
 	if err != nil {
 		return outcome{}, err
 	}
 	each := more / float64(n.to-n.from)
 	return outcome{figures: map[string]float64{groupCPU: each}, table: &report.Table{
-		Title: "Groups of a user: CPU of a GET over HTTP/2, 32 in flight", Head: []string{"groups", "CPU each, µs"},
+		Title: "Groups of a user: CPU of a GET over HTTP/2, 32 in flight", Head: []string{"groups", "CPU each, µs", "instructions, 1000"},
 		Note: "Each group is a header line of its own to the API server, which has to be written for each request.",
 		Rows: [][]string{
-			{fmt.Sprint(n.from), report.Spread(first, 0)}, {fmt.Sprint(n.to), report.Spread(second, 0)},
-			{"**one more**", fmt.Sprintf(pairedFormat, each)},
+			append([]string{fmt.Sprint(n.from)}, sides[0].cells()...), append([]string{fmt.Sprint(n.to)}, sides[1].cells()...),
+			{"**one more**", fmt.Sprintf("%.2f", each), moreInstructions(sides, n.to-n.from)},
 		},
 	}}, nil
 }
@@ -107,7 +143,7 @@ func measureTokens(ctx context.Context, b *bench) (out outcome, err error) {
 		return outcome{}, err
 	}
 	plan := b.small(proxy, b.tokens(b.o.slopeTokens, 3)...)
-	plan.Each, plan.InFlight = true, tokensInFlight
+	plan.Each, plan.InFlight = true, 8
 	var used [2]float64
 	for i := range used {
 		r, err := b.turn(ctx, plan, proxy, false)
@@ -122,7 +158,7 @@ func measureTokens(ctx context.Context, b *bench) (out outcome, err error) {
 	}
 	each := float64(after.rss-before.rss) / kibibyte / float64(b.o.slopeTokens)
 	return outcome{
-		figures: map[string]float64{tokenKiB: each, firstCPU: used[0] - used[1], settledIdleMiB: float64(before.rss) / mebibyte},
+		figures: map[string]float64{tokenKiB: each, firstCPU: used[0] - used[1]},
 		table: &report.Table{
 			Title: fmt.Sprintf("Tokens: %d different ones, each sent twice over HTTP/1.1, 8 in flight", b.o.slopeTokens),
 			Note:  "The first request with a token has its RS256 signature verified; from then on the token is known.",
@@ -180,21 +216,21 @@ func measureIssuers(ctx context.Context, b *bench) (out outcome, err error) {
 		defer issuers[i].Close()
 		urls[i] = issuers[i].URL
 	}
-	var sides [2]*proxies.Proxy
-	var plans [2]load.Plan
+	var sides [2]side
 	var memories [2]memory
 	for i, count := range []int{n.from, n.to} {
-		if sides[i], err = b.alone(ctx, urls[:count]...); err != nil {
+		s := &sides[i]
+		if s.proxy, err = b.alone(ctx, urls[:count]...); err != nil {
 			return outcome{}, err
 		}
-		defer sides[i].Stop()
-		plans[i] = b.small(sides[i], issuers[count-1].Token(authtest.Claims{"email": "person@example.com", "groups": []string{"developers"}}))
-		if memories[i], err = b.settled(ctx, sides[i]); err != nil {
+		defer s.proxy.Stop()
+		s.plan = b.small(s.proxy, issuers[count-1].Token(authtest.Claims{"email": "person@example.com", "groups": []string{"developers"}}))
+		if memories[i], err = b.settled(ctx, s.proxy); err != nil {
 			return outcome{}, err
 		}
 	}
 	defer func() { err = errors.Join(err, b.remote.Close()) }()
-	first, second, more, err := b.paired(ctx, plans[0], plans[1], sides[0], sides[1])
+	more, err := b.paired(ctx, &sides)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -206,15 +242,15 @@ func measureIssuers(ctx context.Context, b *bench) (out outcome, err error) {
 	eachKiB, eachCPU := float64(memories[1].rss-memories[0].rss)/kibibyte/between, more/between
 	mib := func(m memory) string { return fmt.Sprintf("%.1f", float64(m.rss)/mebibyte) }
 	return outcome{
-		figures: map[string]float64{issuerKiB: eachKiB, issuerCPU: eachCPU, issuersReadyMS: millis(wall)},
+		figures: map[string]float64{issuerKiB: eachKiB, issuerCPU: eachCPU},
 		table: &report.Table{
 			Title: "Trusted issuers: memory after the start, and CPU of a GET with a token of the last one",
 			Note:  fmt.Sprintf("With %d issuers gatehouse was ready after %.0f ms.", n.to, millis(wall)),
-			Head:  []string{"issuers", "MiB", "CPU each, µs"},
+			Head:  []string{"issuers", "MiB", "CPU each, µs", "instructions, 1000"},
 			Rows: [][]string{
-				{fmt.Sprint(n.from), mib(memories[0]), report.Spread(first, 0)},
-				{fmt.Sprint(n.to), mib(memories[1]), report.Spread(second, 0)},
-				{"**one more**", fmt.Sprintf("%.0f KiB", eachKiB), fmt.Sprintf(pairedFormat, eachCPU)},
+				append([]string{fmt.Sprint(n.from), mib(memories[0])}, sides[0].cells()...),
+				append([]string{fmt.Sprint(n.to), mib(memories[1])}, sides[1].cells()...),
+				{"**one more**", fmt.Sprintf("%.0f KiB", eachKiB), fmt.Sprintf("%.2f", eachCPU), moreInstructions(sides, n.to-n.from)},
 			},
 		},
 	}, nil

@@ -29,7 +29,7 @@ type watchRow struct {
 	idle     memory
 	at       []memory    // for each step
 	last     [][]float64 // the same: ms until the last watch had the event
-	eventCPU [][]float64 // the same: µs for each watch that an event goes to
+	delivery [][]float64 // the same: µs for each watch that an event goes to
 }
 
 // memory in bytes.
@@ -90,7 +90,7 @@ func (b *bench) watchOne(ctx context.Context, name string) (r watchRow, err erro
 		if err != nil {
 			return r, err
 		}
-		r.at, r.last, r.eventCPU = append(r.at, m), append(r.last, last), append(r.eventCPU, used)
+		r.at, r.last, r.delivery = append(r.at, m), append(r.last, last), append(r.delivery, used)
 	}
 	return r, nil
 }
@@ -169,7 +169,7 @@ func (b *bench) emit(ctx context.Context) (began time.Time, watches int, err err
 
 // each is what one of the watches takes at a step, in KiB.
 func (r watchRow) each(i, watches int) (rss, pss float64) {
-	n := float64(watches) * (1 << 10)
+	n := float64(watches) * kibibyte
 	return float64(r.at[i].rss-r.idle.rss) / n, float64(r.at[i].pss-r.idle.pss) / n
 }
 
@@ -186,18 +186,18 @@ func (b *bench) watchOutcome(rows []watchRow) outcome {
 		out.table.Head = append(out.table.Head, "KiB a watch (RSS)"+at, "(PSS)"+at, "event, ms"+at, "CPU µs a watch"+at)
 	}
 	for _, r := range rows {
-		cells := []string{r.name, fmt.Sprintf("%.1f", float64(r.idle.pss)/(1<<20))}
+		cells := []string{r.name, fmt.Sprintf("%.1f", float64(r.idle.pss)/mebibyte)}
 		for i, n := range b.o.watchSteps {
 			rss, pss := r.each(i, n)
-			cells = append(cells, fmt.Sprintf("%.1f", rss), fmt.Sprintf("%.1f", pss), report.Spread(r.last[i], 0), report.Spread(r.eventCPU[i], 1))
+			cells = append(cells, fmt.Sprintf("%.1f", rss), fmt.Sprintf("%.1f", pss), report.Spread(r.last[i], 0), report.Spread(r.delivery[i], 1))
 			if r.name == gatehouseName {
 				out.goals = append(out.goals, report.Goal{
 					What: fmt.Sprintf("memory of each of %d idle watches", n), Goal: fmt.Sprintf("≤ %d KiB", watchGoal),
 					Measured: fmt.Sprintf("%.1f KiB", rss), Reached: rss <= watchGoal,
 				})
-				out.figures["watch KiB"] = rss
-				out.figures["event µs"] = report.Median(r.eventCPU[i])
-				out.figures["idle MiB"] = float64(r.idle.rss) / (1 << 20)
+				out.figures[watchKiB] = rss
+				out.figures[eventCPU] = report.Median(r.delivery[i])
+				out.figures[idleMiB] = float64(r.idle.rss) / mebibyte
 			}
 		}
 		out.table.Rows = append(out.table.Rows, cells)
