@@ -84,16 +84,23 @@ fuzz-wire: ## what reads a caller's bytes and what writes the identity, about a 
 	cd e2e && $(GO) test ./rawbytes -run '^$$' -fuzz '^FuzzHeadersOverHTTP1$$' -fuzztime 30000x -fuzzminimizetime 20x
 	cd e2e && $(GO) test ./rawbytes -run '^$$' -fuzz '^FuzzHeadersOverHTTP2$$' -fuzztime 30000x -fuzzminimizetime 20x
 
+# On an idle machine, if there is one: what else runs costs precision.
+.PHONY: bench
+bench: tools build ## gatehouse beside HAProxy and nginx; writes docs/benchmarks.md and docs/scaling.md
+	cd e2e && $(GO) run ./bench -docs ../docs
+
 .PHONY: docs
 docs: ## generate docs/settings.md and deploy/rbac*.yaml
 	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestDeployedRights' -update
 
-# Tests make certificates with openssl; the certified issuer runs on Node.js.
+# Tests make certificates with openssl; the certified issuer runs on Node.js; the
+# benchmarks compare with HAProxy and nginx, whose daemons are not used.
 .PHONY: tools
 tools:
 	@missing=""; \
 	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v node >/dev/null && command -v npm >/dev/null || missing="$$missing nodejs npm"; \
+	PATH="$$PATH:/usr/sbin"; for daemon in haproxy nginx; do command -v $$daemon >/dev/null || missing="$$missing $$daemon"; done; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -q && apt-get install -qy $$missing; fi
 
 .PHONY: clean

@@ -75,9 +75,9 @@ type row struct {
 	counted []load.Result
 }
 
-// countedRounds is how many turns are counted. The number of instructions hardly
+// countedRounds is how many turns of each proxy are counted. The number of instructions hardly
 // depends on what else the machine does.
-const countedRounds = 2
+const countedRounds = 1
 
 // measure has the proxies take turns under the load of s.
 func (s scenario) measure(ctx context.Context, b *bench) (outcome, error) {
@@ -134,9 +134,6 @@ func (b *bench) turn(ctx context.Context, plan load.Plan, proxy *proxies.Proxy, 
 	result, err := b.remote.Run(plan)
 	if err := errors.Join(err, end()); err != nil {
 		return load.Result{}, err
-	}
-	if result.Requests == 0 {
-		return load.Result{}, fmt.Errorf("no request was answered in %s", plan.For)
 	}
 	return result, nil
 }

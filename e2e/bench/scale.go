@@ -115,11 +115,11 @@ func (m measured) scale(c cluster) scaling {
 	}
 	keep("watches", watches, m.watch)
 	keep("connections", active+float64(c.controllers), m.connection)
-	keep("known tokens", float64(c.users+c.controllers), m.token)
 	shared := kib // among the replicas; what follows each of them has
+	keep("known tokens, in every replica", float64(c.users+c.controllers)*float64(s.Replicas), m.token)
 	keep("replicas", float64(s.Replicas), m.idle+float64(c.issuers)*max(0, m.issuerMemory))
 	s.MiB = number(kib / kibibyte)
-	one := shared/float64(s.Needed) + m.idle
+	one := shared/float64(s.Needed) + (kib-shared)/float64(s.Replicas)
 	s.WatchesEach, s.MemoryEach = number(watches/float64(s.Needed)), number(one/kibibyte)
 	s.MemoryLimit = number(math.Ceil(2*one/kibibyte/128) * 128)
 	return s

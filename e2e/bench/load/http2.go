@@ -128,6 +128,7 @@ func (c *client2) run(m *measurement, n int) error {
 		}
 		if m.measuring.Load() {
 			s = append(s, time.Since(done.began))
+			m.answered.Add(1)
 		}
 		if !m.over.Load() {
 			if err := c.request(); err != nil {

@@ -41,7 +41,8 @@ type Plan struct {
 	Each bool
 	// Fresh has InFlight workers open a connection for each request.
 	Fresh bool
-	// Warm goes before For, which is measured.
+	// Warm goes before For, which is measured, and longer than For if so few
+	// requests were answered that they say nothing.
 	Warm, For time.Duration
 	// PIDs are the processes of the proxy, whose CPU is counted meanwhile.
 	PIDs []int
@@ -73,6 +74,7 @@ type client interface {
 // measurement is what clients write into.
 type measurement struct {
 	measuring, over atomic.Bool
+	answered        atomic.Int64 // while it was measured
 	mu              sync.Mutex
 	latencies       []time.Duration
 	err             error
@@ -177,6 +179,9 @@ func (g *Generator) afresh(ctx context.Context, p Plan) error {
 	return c.close()
 }
 
+// fewest is how many requests are measured at least.
+const fewest = 4
+
 // watch waits for the time of the plan to pass and measures meanwhile.
 func watch(ctx context.Context, m *measurement, p Plan) (Result, error) {
 	if err := pause(ctx, p.Warm); err != nil {
@@ -196,8 +201,10 @@ func watch(ctx context.Context, m *measurement, p Plan) (Result, error) {
 	}
 	began := time.Now()
 	m.measuring.Store(true)
-	if err := pause(ctx, p.For); err != nil {
-		return Result{}, err
+	for m.answered.Load() < fewest && !m.over.Load() {
+		if err := pause(ctx, p.For); err != nil {
+			return Result{}, err
+		}
 	}
 	m.measuring.Store(false)
 	var r Result
@@ -234,6 +241,7 @@ func (m *measurement) repeat(once func() error) {
 		}
 		if m.measuring.Load() {
 			s = append(s, time.Since(began))
+			m.answered.Add(1)
 		}
 	}
 }
