@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth/authtest"
+	"github.com/kube-gatehouse/gatehouse/e2e/bench/proxies"
 	"github.com/kube-gatehouse/gatehouse/e2e/bench/stub"
 	"github.com/kube-gatehouse/gatehouse/e2e/build"
 )
@@ -108,67 +110,18 @@ func TestSameJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims := authtest.Claims{"email": "alice@example.com", "groups": []string{"dev", "ops"}}
-	with := func(name string, value any) string {
-		changed := authtest.Claims{name: value}
-		for k, v := range claims {
-			if k != name {
-				changed[k] = v
-			}
-		}
-		return w.issuer.Token(changed)
-	}
-	good := w.issuer.Token(claims)
-	stranger, err := authtest.NewIssuer(w.Authority.CA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = stranger.Close() })
-	payload := w.issuer.Payload(claims)
-	bad := map[string]string{
-		"expired":            with("exp", time.Now().Add(-time.Minute).Unix()),
-		"of another issuer":  with("iss", stranger.URL),
-		"for another client": with("aud", "another"),
-		"without a user":     with("email", nil),
-		"of another key":     stranger.Key().Sign(payload),
-		"unsigned":           w.issuer.Key().SignHeader(map[string]any{"alg": "none"}, payload),
-		"no token":           "",
-	}
+	good, bad := w.credentials(t)
 	for _, proxy := range running {
 		for _, http2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/http2=%v", proxy.Name, http2), func(t *testing.T) {
-				// A client for each: HAProxy closes an HTTP/2 connection after a refusal, and a
-				// request that is under way on it then is lost.
-				code, header := ask(t, b.client(http2), proxy.Address, good)
-				if code != http.StatusOK {
-					t.Fatalf("a good token: got %d", code)
-				}
-				user, groups := "oidc:alice@example.com", []string{"oidc:dev", "oidc:ops"}
+				refused := http.StatusUnauthorized
 				if proxy.Name == nginxName {
-					user, groups = "oidc:nobody-was-asked", []string{"oidc:any"}
+					refused = http.StatusOK // it looks at no token, which the document says
 				}
-				if got := header["Impersonate-User"]; !slices.Equal(got, []string{user}) {
-					t.Errorf("user: got %q, want %q", got, user)
-				}
-				if got := header["Impersonate-Group"]; !slices.Equal(got, groups) {
-					t.Errorf("groups: got %q, want %q", got, groups)
-				}
-				if got := header["Authorization"]; !slices.Equal(got, []string{"Bearer " + w.Token}) {
-					t.Error("the credential upstream is not the proxy's own, and that alone")
-				}
-				want := http.StatusUnauthorized
-				if proxy.Name == nginxName {
-					want = http.StatusOK // it looks at no token, which the document says
-				}
+				b.checkGood(t, proxy, http2, good)
 				for name, token := range bad {
-					if code, _ := ask(t, b.client(http2), proxy.Address, token); code != want {
-						t.Errorf("a token %s: got %d, want %d", name, code, want)
-					}
-				}
-				if isHAProxy(proxy.Name) {
-					_, header := ask(t, b.client(http2), proxy.Address, good, "Impersonate-Group", "system:masters", "Impersonate-Extra-Scopes", "all")
-					if got := header["Impersonate-Group"]; !slices.Equal(got, groups) || header["Impersonate-Extra-Scopes"] != nil {
-						t.Errorf("with headers of the caller's own: got groups %q and extra %q", got, header["Impersonate-Extra-Scopes"])
+					if code, _ := b.ask(t, proxy, http2, token); code != refused {
+						t.Errorf("a token %s: got %d, want %d", name, code, refused)
 					}
 				}
 			})
@@ -176,22 +129,76 @@ func TestSameJob(t *testing.T) {
 	}
 }
 
-// client speaks one protocol to proxies, on a connection for each request.
-func (b *bench) client(http2 bool) *http.Client {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(!http2)
-	protocols.SetHTTP2(http2)
-	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: b.Authority.Pool(), MinVersion: tls.VersionTLS12}, Protocols: protocols,
-		DisableKeepAlives: true,
-	}}
+// credentials are a token of a user in two groups, and some that differ from it
+// in one thing that makes them bad.
+func (w *world) credentials(t *testing.T) (good string, bad map[string]string) {
+	t.Helper()
+	stranger, err := authtest.NewIssuer(w.Authority.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = stranger.Close() })
+	claims := authtest.Claims{"email": "alice@example.com", "groups": []string{"dev", "ops"}}
+	with := func(name string, value any) string {
+		changed := maps.Clone(claims)
+		changed[name] = value
+		return w.issuer.Token(changed)
+	}
+	payload := w.issuer.Payload(claims)
+	return w.issuer.Token(claims), map[string]string{
+		"expired":            with("exp", time.Now().Add(-time.Minute).Unix()),
+		"of another issuer":  with("iss", stranger.URL),
+		"for another client": with("aud", "another"),
+		"without a user":     with("email", nil),
+		"of another key":     stranger.Key().Sign(payload),
+		"unsigned":           w.issuer.Key().SignHeader(map[string]any{"alg": "none"}, payload),
+		"that is none":       "",
+	}
+}
+
+// checkGood sends a good token and looks at what reaches the upstream.
+func (b *bench) checkGood(t *testing.T, proxy *proxies.Proxy, http2 bool, token string) {
+	t.Helper()
+	user, groups := "oidc:alice@example.com", []string{"oidc:dev", "oidc:ops"}
+	var forged []string
+	switch {
+	case proxy.Name == nginxName:
+		user, groups = "oidc:nobody-was-asked", []string{"oidc:any"}
+	case isHAProxy(proxy.Name): // gatehouse takes such headers for what they are, and judges them
+		forged = []string{"Impersonate-Group", "system:masters", "Impersonate-Extra-Scopes", "all"}
+	}
+	code, header := b.ask(t, proxy, http2, token, forged...)
+	if code != http.StatusOK {
+		t.Fatalf("a good token: got %d", code)
+	}
+	if got := header["Impersonate-User"]; !slices.Equal(got, []string{user}) {
+		t.Errorf("user: got %q, want %q", got, user)
+	}
+	if got := header["Impersonate-Group"]; !slices.Equal(got, groups) {
+		t.Errorf("groups: got %q, want %q", got, groups)
+	}
+	if got := header["Impersonate-Extra-Scopes"]; got != nil {
+		t.Errorf("a header of the caller's reached the upstream: %q", got)
+	}
+	if got := header["Authorization"]; !slices.Equal(got, []string{"Bearer " + b.Token}) {
+		t.Error("the credential upstream is not the proxy's own, and that alone")
+	}
 }
 
 // ask sends a request with a token and more of a header, and returns the status
-// and, of a success, the header that reached the upstream.
-func ask(t *testing.T, client *http.Client, address, token string, more ...string) (int, http.Header) {
+// and, of a success, the header that reached the upstream. It uses a connection of
+// its own: HAProxy closes one of HTTP/2 after a refusal, and a request that is
+// just under way on it is lost.
+func (b *bench) ask(t *testing.T, proxy *proxies.Proxy, http2 bool, token string, more ...string) (int, http.Header) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+stub.EchoPath, nil)
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(!http2)
+	protocols.SetHTTP2(http2)
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: b.Authority.Pool(), MinVersion: tls.VersionTLS12}, Protocols: protocols,
+		DisableKeepAlives: true,
+	}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+proxy.Address+stub.EchoPath, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +213,7 @@ func ask(t *testing.T, client *http.Client, address, token string, more ...strin
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
+	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +221,7 @@ func ask(t *testing.T, client *http.Client, address, token string, more ...strin
 		return resp.StatusCode, nil
 	}
 	var header http.Header
-	if err := json.Unmarshal(b, &header); err != nil {
+	if err := json.Unmarshal(body, &header); err != nil {
 		t.Fatalf("what the upstream saw: %v", err)
 	}
 	return resp.StatusCode, header
