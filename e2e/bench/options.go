@@ -34,7 +34,7 @@ type options struct {
 
 func parse(args []string) (options, error) {
 	o := options{workers: runtime.NumCPU(), people: 1000, watchSteps: []int{2000, 10000}, settle: 3 * time.Second,
-		groups: steps{3, 103}, issuers: steps{1, 33}, slopeTokens: 4000}
+		groups: steps{3, 103}, issuers: steps{1, 33}, slopeTokens: 2000}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.run, "run", "", "measure what has a name that begins so, separated by commas: "+experimentNames())
 	names := flags.String("proxies", "gatehouse,gatehouse-info,haproxy,haproxy-h2,nginx", "which, of: "+strings.Join(proxyNames(), " "))
