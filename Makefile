@@ -90,8 +90,8 @@ bench: tools build ## gatehouse beside HAProxy and nginx; writes docs/benchmarks
 	cd e2e && $(GO) run ./bench -docs ../docs
 
 .PHONY: docs
-docs: ## generate docs/settings.md and deploy/rbac*.yaml
-	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestDeployedRights' -update
+docs: ## generate docs/settings.md, deploy/rbac*.yaml and what the chart has of them
+	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestDeployedRights|TestChartDoors' -update
 
 # Tests make certificates with openssl; the certified issuer runs on Node.js; the
 # benchmarks compare with HAProxy and nginx, whose daemons are not used.

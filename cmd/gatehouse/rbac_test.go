@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
 // documented are the files of deploy/, each with the command and the settings
@@ -30,15 +32,44 @@ func TestDeployedRights(t *testing.T) {
 		if code != exitOK {
 			t.Fatalf("%s: exit code %d: %s", file, code, stderr)
 		}
-		path := moduleRoot + "/deploy/" + file
-		if *update {
-			if err := os.WriteFile(path, []byte(printed), 0o644); err != nil {
-				t.Fatal(err)
+		current(t, file, printed)
+	}
+}
+
+// Promise: the chart lets through what `gatehouse rbac` does, with and without
+// --read-only. Its templates make the rest; e2e/chart compares the whole.
+func TestChartDoors(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# What may be asked in people's names, with the verbs of requests: generated from\n" +
+		"# proxy/upstream/rules.go by `make docs`; a test holds it current.\n")
+	for _, door := range []struct {
+		name string
+		door upstream.Door
+	}{{"open", upstream.Door{}}, {"readOnly", upstream.Door{ReadOnly: true}}} {
+		b.WriteString(door.name + ":\n")
+		rules := upstream.Needs{Users: true}.Rules(upstream.ModeConstrained, door.door)
+		for _, rule := range rules[1:] { // the first says whom gatehouse may name
+			for i, verb := range rule.Verbs {
+				rule.Verbs[i] = strings.TrimPrefix(verb, "impersonate-on:user-info:")
 			}
+			writeRule(&b, &rule)
 		}
-		if diff := cmp.Diff(printed, read(t, path)); diff != "" {
-			t.Errorf("%s is not current: run `make docs` (-want +got):\n%s", path, diff)
+	}
+	current(t, "chart/gatehouse/files/doors.yaml", b.String())
+}
+
+// current fails if a file of deploy/ does not hold what is generated. With -update
+// it is written.
+func current(t *testing.T, file, generated string) {
+	t.Helper()
+	path := moduleRoot + "/deploy/" + file
+	if *update {
+		if err := os.WriteFile(path, []byte(generated), 0o644); err != nil {
+			t.Fatal(err)
 		}
+	}
+	if diff := cmp.Diff(generated, read(t, path)); diff != "" {
+		t.Errorf("%s is not current: run `make docs` (-want +got):\n%s", path, diff)
 	}
 }
 
