@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/kube-gatehouse/gatehouse/e2e/proc"
@@ -88,7 +89,7 @@ func (k *Kubectl) RunInput(ctx context.Context, stdin string, args ...string) (R
 	code, _ := p.Wait(context.Background())
 	result := Result{stdout.String(), stderr.String(), code}
 	if ctx.Err() != nil {
-		return result, fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), ctx.Err(), result.Stderr)
+		return result, fmt.Errorf("%s %s: %w: %s", k.name(), strings.Join(args, " "), ctx.Err(), result.Stderr)
 	}
 	return result, nil
 }
@@ -101,11 +102,14 @@ func (k *Kubectl) Must(ctx context.Context, stdin string, args ...string) (strin
 		return "", err
 	}
 	if !r.OK() {
-		return "", fmt.Errorf("kubectl %s: exit code %d: %s",
-			strings.Join(args, " "), r.Code, strings.TrimSpace(r.Stderr))
+		return "", fmt.Errorf("%s %s: exit code %d: %s",
+			k.name(), strings.Join(args, " "), r.Code, strings.TrimSpace(r.Stderr))
 	}
 	return r.Stdout, nil
 }
+
+// name is what the binary is called: kubectl, or what is run like it.
+func (k *Kubectl) name() string { return filepath.Base(k.binary) }
 
 // Running is a kubectl that goes on, such as a watch.
 type Running struct {

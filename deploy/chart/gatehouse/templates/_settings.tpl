@@ -69,17 +69,27 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* The container's environment. */}}
+{{/* The container's environment. A name that stands twice could not be applied. */}}
 {{- define "gatehouse.env" -}}
+{{- $own := include "gatehouse.ownEnv" . -}}
+{{- range .Values.extraEnv -}}
+  {{- if contains (printf "- name: %s\n" .name) $own -}}
+    {{- fail (printf "extraEnv: %s is set by a value of the chart" .name) -}}
+  {{- end -}}
+{{- end -}}
+{{- $own -}}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end -}}
+{{- end -}}
+
+{{- define "gatehouse.ownEnv" -}}
 {{- $v := .Values -}}
 {{- $claims := list -}}
 {{- range $name, $value := $v.oidc.requiredClaims -}}
   {{- $claims = append $claims (printf "%s=%s" $name $value) -}}
 {{- end -}}
 {{- $tokenReview := include "gatehouse.tokenReview" . -}}
-{{- if and $v.tokenReview.audiences (not $tokenReview) -}}
-  {{- fail "tokenReview.audiences needs tokenReview.enabled: without it no ServiceAccount token is accepted" -}}
-{{- end -}}
 {{- range list
   (list "LISTEN_ADDRESS" (printf ":%d" (int $v.ports.proxy)))
   (list "OPS_ADDRESS" (printf ":%d" (int $v.ports.ops)))
@@ -118,8 +128,5 @@ true
 {{- end -}}
 {{- range $name, $value := $v.settings -}}
 {{- include "gatehouse.setting" (list $name $value) -}}
-{{- end -}}
-{{- with $v.extraEnv }}
-{{ toYaml . }}
 {{- end -}}
 {{- end -}}
