@@ -31,8 +31,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end -}}
 
-{{/* What stands in every object's metadata: (list . NAME EXTRA-LABELS EXTRA-ANNOTATIONS). */}}
+{{/* An object's metadata: (list . NAME EXTRA-LABELS EXTRA-ANNOTATIONS). */}}
 {{- define "gatehouse.metadata" -}}
+namespace: {{ (index . 0).Release.Namespace | quote }}
+{{ include "gatehouse.clusterMetadata" . }}
+{{- end -}}
+
+{{/* The same of an object that is in no namespace. */}}
+{{- define "gatehouse.clusterMetadata" -}}
 {{- $root := index . 0 -}}
 name: {{ index . 1 | quote }}
 labels:
