@@ -28,9 +28,10 @@ const (
 
 // chart is the chart in deploy/, and the helm that renders it.
 type chart struct {
-	helm   *kubectl.Kubectl
-	deploy string // the folder
-	dir    string // the chart in it
+	helm       *kubectl.Kubectl
+	helmBinary string
+	deploy     string // the folder
+	dir        string // the chart in it
 
 	rendered *sync.Map // of arguments and values, to a func() (objects, error)
 }
@@ -54,7 +55,7 @@ func open(t *testing.T) chart {
 		t.Fatal(err)
 	}
 	deploy := filepath.Join(filepath.Dir(source), "deploy")
-	return chart{h, deploy, filepath.Join(deploy, "chart", "gatehouse"), &sync.Map{}}
+	return chart{h, binary, deploy, filepath.Join(deploy, "chart", "gatehouse"), &sync.Map{}}
 }
 
 // object is one that is applied.

@@ -38,6 +38,8 @@ type Config struct {
 	PublicIssuer bool
 	// Node adds a node with a stand-in kubelet: pods are bound to it and run.
 	Node bool
+	// Images are those that the node knows. Default: none.
+	Images map[string]kubelet.Image
 	// StartTimeout limits Start and StartAPIServer. Default: 2 minutes.
 	StartTimeout time.Duration
 }
@@ -137,7 +139,7 @@ func (c *Cluster) startNode(ctx context.Context) (err error) {
 	c.node, err = kubelet.Start(ctx, kubelet.Config{
 		Name: NodeName, Dir: filepath.Join(c.cfg.Dir, "pods"),
 		Kubeconfig: c.files.nodeConfig, SchedulerKubeconfig: c.files.schedulerConfig,
-		Serving: c.files.node, ClientCAFile: c.files.nodeCA, Client: apiServerName,
+		Serving: c.files.node, ClientCAFile: c.files.nodeCA, Client: apiServerName, Images: c.cfg.Images,
 	})
 	return err
 }

@@ -12,9 +12,10 @@ import (
 )
 
 // container is a process with a log, or nothing but a log if its command is left
-// to an image.
+// to an image that nobody knows.
 type container struct {
 	spec    corev1.Container
+	image   *Image // nil if nobody knows it
 	dir     string
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -24,12 +25,18 @@ type container struct {
 	resize  chan remotecommand.TerminalSize
 	started time.Time
 
-	mu    sync.Mutex // guards ended
-	ended *corev1.ContainerStateTerminated
+	done chan struct{} // closed when it has ended
+
+	mu      sync.Mutex // guards what follows
+	ended   *corev1.ContainerStateTerminated
+	waiting string // why it does not run yet, of an image that is known
+	running bool
+	ready   bool
+	inside  task // what a process in its root has, of an image that is known
 }
 
 func newContainer(ctx context.Context, dir string, spec corev1.Container) *container {
-	c := &container{spec: spec, dir: dir, started: time.Now(), resize: make(chan remotecommand.TerminalSize)}
+	c := &container{spec: spec, dir: dir, started: time.Now(), resize: make(chan remotecommand.TerminalSize), done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	if spec.Stdin {
 		c.input, c.stdin = io.Pipe()
@@ -39,6 +46,7 @@ func newContainer(ctx context.Context, dir string, spec corev1.Container) *conta
 
 // run runs the container's command to its end.
 func (c *container) run() {
+	defer close(c.done)
 	defer c.cancel()
 	defer c.log.Close()
 	command := append(c.spec.Command[:len(c.spec.Command):len(c.spec.Command)], c.spec.Args...)
@@ -51,9 +59,14 @@ func (c *container) run() {
 		defer c.input.Close()
 		t.in = c.input
 	}
-	err := t.run(c.ctx)
+	c.end(t.run(c.ctx))
+}
+
+// end notes how the container's command ended.
+func (c *container) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.ready, c.running = false, false
 	c.ended = &corev1.ContainerStateTerminated{
 		Reason: "Completed", StartedAt: metav1.NewTime(c.started).Rfc3339Copy(), FinishedAt: metav1.Now().Rfc3339Copy(),
 	}
@@ -62,11 +75,32 @@ func (c *container) run() {
 	}
 }
 
+// setReady notes whether the container is ready, and reports whether that is new.
+func (c *container) setReady(ready bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ready = ready && c.ended == nil
+	changed := c.ready != ready
+	c.ready = ready
+	return changed
+}
+
+// isReady is true of every container that runs, unless its image is known and has
+// not said so.
+func (c *container) isReady() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.image == nil || c.ready
+}
+
 func (c *container) state() corev1.ContainerState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended != nil {
 		return corev1.ContainerState{Terminated: c.ended}
+	}
+	if c.image != nil && !c.running {
+		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating", Message: c.waiting}}
 	}
 	return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(c.started).Rfc3339Copy()}}
 }

@@ -2,7 +2,8 @@
 // are bound to it, and lets the API server into them with the kubelet's own
 // streaming library. A container is a plain process of this machine in a folder
 // of its own, so nothing is kept apart from the machine: it is for commands that
-// a test chose. What images, volumes, networks and probes are it does not know.
+// a test chose. What images, volumes, networks and probes are it does not know, but
+// for images that it is given.
 package kubelet
 
 import (
@@ -26,7 +27,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/pki"
 )
 
-// Config says which node to be. Every field is required.
+// Config says which node to be. Every field but Images is required.
 type Config struct {
 	// Name is the node's.
 	Name string
@@ -39,6 +40,9 @@ type Config struct {
 	Serving pki.Pair
 	// ClientCAFile signs the API server's certificate, which names Client.
 	ClientCAFile, Client string
+	// Images are those that are known, by their names in pods. A container of
+	// another is its command, or nothing.
+	Images map[string]Image
 }
 
 // Kubelet is a running node.

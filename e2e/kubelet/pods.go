@@ -9,6 +9,7 @@ import (
 	"reflect"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -23,6 +24,7 @@ type pod struct {
 	containers      map[string]*container
 	reported        corev1.PodStatus
 	spec            *corev1.Pod // as it was last seen
+	ending          bool        // its containers were told to end
 }
 
 // watch calls seen for every pod that a field selector matches, and again when
@@ -62,12 +64,7 @@ func (k *Kubelet) bind(api *kubernetes.Clientset) func(*corev1.Pod) {
 // deleted is gone when its node says so.
 func (k *Kubelet) sync(p *corev1.Pod) {
 	if p.DeletionTimestamp != nil {
-		k.forget(p)
-		now := metav1.NewDeleteOptions(0)
-		now.Preconditions = metav1.NewUIDPreconditions(string(p.UID))
-		if err := k.api.CoreV1().Pods(p.Namespace).Delete(k.ctx, p.Name, *now); err != nil {
-			k.complain("delete", p, err)
-		}
+		k.end(p)
 		return
 	}
 	k.mu.Lock()
@@ -84,6 +81,37 @@ func (k *Kubelet) sync(p *corev1.Pod) {
 		}
 	}
 	k.report(known)
+}
+
+// end ends a pod's containers and says that it is gone, once those of known images
+// have ended.
+func (k *Kubelet) end(p *corev1.Pod) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var last []*container
+	if known := k.pods[p.UID]; known != nil {
+		if known.ending {
+			return
+		}
+		known.ending = true
+		for _, c := range known.containers {
+			c.cancel()
+			if c.image != nil {
+				last = append(last, c)
+			}
+		}
+	}
+	k.running.Go(func() {
+		for _, c := range last {
+			<-c.done
+		}
+		k.forget(p)
+		now := metav1.NewDeleteOptions(0)
+		now.Preconditions = metav1.NewUIDPreconditions(string(p.UID))
+		if err := k.api.CoreV1().Pods(p.Namespace).Delete(k.ctx, p.Name, *now); err != nil && !apierrors.IsNotFound(err) {
+			k.complain("delete", p, err)
+		}
+	})
 }
 
 // containersOf are those that run from the start and those that a debugger
@@ -105,14 +133,24 @@ func (k *Kubelet) startContainer(p *pod, spec corev1.Container) {
 	}
 	c := newContainer(k.ctx, dir, spec)
 	p.containers[spec.Name] = c
+	if image, known := k.cfg.Images[spec.Image]; known {
+		c.image = &image
+		k.running.Go(func() { k.runImage(c, p.spec) })
+		return
+	}
 	k.running.Go(func() {
 		c.run()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if k.pods[p.uid] == p {
-			k.report(p)
-		}
+		k.reportOf(p.uid)
 	})
+}
+
+// reportOf reports a pod that may be gone.
+func (k *Kubelet) reportOf(uid types.UID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p := k.pods[uid]; p != nil {
+		k.report(p)
+	}
 }
 
 // forget ends a pod's containers.
@@ -149,15 +187,26 @@ func (k *Kubelet) report(p *pod) {
 }
 
 // status is Running and Ready, whatever became of single containers: a test
-// starts what it wants to go on, and a debugger's may end.
+// starts what it wants to go on, and a debugger's may end. Those of known images
+// are how they are.
 func (p *pod) status() corev1.PodStatus {
+	ready := corev1.ConditionTrue
+	for _, c := range p.containers {
+		if !c.isReady() {
+			ready = corev1.ConditionFalse
+		}
+	}
 	s := corev1.PodStatus{
-		Phase: corev1.PodRunning, HostIP: "127.0.0.1", StartTime: &p.spec.CreationTimestamp,
+		Phase: p.phase(), HostIP: "127.0.0.1", StartTime: &p.spec.CreationTimestamp,
 		ObservedGeneration: p.spec.Generation,
 	}
 	for _, kind := range []corev1.PodConditionType{corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady} {
+		status := ready
+		if kind == corev1.PodInitialized {
+			status = corev1.ConditionTrue
+		}
 		s.Conditions = append(s.Conditions, corev1.PodCondition{
-			Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: p.spec.CreationTimestamp,
+			Type: kind, Status: status, LastTransitionTime: p.spec.CreationTimestamp,
 		})
 	}
 	for _, c := range p.spec.Spec.Containers {
@@ -169,13 +218,33 @@ func (p *pod) status() corev1.PodStatus {
 	return s
 }
 
+// phase is that of containers of known images, if there are any.
+func (p *pod) phase() corev1.PodPhase {
+	for _, c := range p.containers {
+		if c.image == nil {
+			continue
+		}
+		switch state := c.state(); {
+		case state.Waiting != nil:
+			return corev1.PodPending
+		case state.Terminated == nil:
+		case p.spec.Spec.RestartPolicy != corev1.RestartPolicyNever: // and not ready
+		case state.Terminated.ExitCode == 0:
+			return corev1.PodSucceeded
+		default:
+			return corev1.PodFailed
+		}
+	}
+	return corev1.PodRunning
+}
+
 func (p *pod) containerStatus(name, image string) corev1.ContainerStatus {
 	s := corev1.ContainerStatus{Name: name, Image: image, ContainerID: "stand-in://" + string(p.uid) + "/" + name}
 	if c := p.containers[name]; c != nil {
 		s.State = c.state()
 	}
 	running := s.State.Running != nil
-	s.Ready, s.Started = running, &running
+	s.Ready, s.Started = running && p.containers[name].isReady(), &running
 	return s
 }
 

@@ -95,7 +95,13 @@ func (c inContainer) ExecInContainer(_ context.Context, _, _, _ string, command 
 	if len(command) == 0 {
 		return fmt.Errorf("no command")
 	}
-	t := task{dir: c.dir, command: command, tty: tty, in: in, resize: resize}
+	t := task{dir: c.dir}
+	if c.image != nil {
+		c.mu.Lock()
+		t = c.inside
+		c.mu.Unlock()
+	}
+	t.command, t.tty, t.in, t.resize = command, tty, in, resize
 	if out != nil { // a nil stream must not become an interface that is not nil
 		t.out = out
 	}

@@ -24,6 +24,10 @@ type task struct {
 	in       io.Reader
 	out, err io.Writer
 	resize   <-chan remotecommand.TerminalSize
+
+	env        []string             // nil: a little of this machine's
+	attributes *syscall.SysProcAttr // nil: those of any child
+	grace      time.Duration        // to end after SIGTERM; 0: it is killed with all that it started
 }
 
 // drainTime is how long output is read after a process ended, which one that it
@@ -35,9 +39,16 @@ const drainTime = 5 * time.Second
 func (t task) run(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, t.command[0], t.command[1:]...)
 	cmd.Dir = t.dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.dir, "TERM=dumb", "LC_ALL=C"} // no secret of the test's
+	cmd.Env = t.env
+	if cmd.Env == nil {
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.dir, "TERM=dumb", "LC_ALL=C"} // no secret of the test's
+	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = drainTime
+	if t.grace != 0 {
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.WaitDelay = t.grace
+	}
 	var err error
 	if t.tty {
 		err = t.withTerminal(cmd)
@@ -59,7 +70,10 @@ func exitCode(err error) int {
 }
 
 func (t task) withPipes(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = proc.Attributes()
+	cmd.SysProcAttr = t.attributes
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = proc.Attributes()
+	}
 	cmd.Stdout, cmd.Stderr = t.out, t.err
 	if t.in != nil {
 		// Not cmd.Stdin: Wait would wait for input that nobody will send.
