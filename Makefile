@@ -90,8 +90,9 @@ bench: tools build ## gatehouse beside HAProxy and nginx; writes docs/benchmarks
 	cd e2e && $(GO) run ./bench -docs ../docs
 
 .PHONY: docs
-docs: ## generate docs/settings.md, deploy/rbac*.yaml and what the chart has of them
+docs: ## generate docs/settings.md, deploy/rbac*.yaml, what the chart has of them, and the kustomize base
 	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestDeployedRights|TestChartDoors' -update
+	cd e2e && $(GO) test ./chart -run TestKustomize -update
 
 # Tests make certificates with openssl; the certified issuer runs on Node.js; the
 # benchmarks compare with HAProxy and nginx, whose daemons are not used.

@@ -37,7 +37,7 @@ func TestKustomizeBase(t *testing.T) {
 	if *update {
 		write(t, filepath.Join(c.deploy, "kustomize", "base", "gatehouse.yaml"),
 			"# Generated from deploy/chart/gatehouse and its default values, by\n"+
-				"#   cd e2e && go test ./chart -run TestKustomize -update\n", want)
+				"#   cd e2e && go test ./chart -run TestKustomizeBase -update\n", want)
 	}
 	got := c.kustomize(t, "base")
 	for _, o := range want {
@@ -76,6 +76,7 @@ func TestKustomizeExample(t *testing.T) {
 	if *update {
 		write(t, filepath.Join(c.deploy, "kustomize", "oidc", "rights.yaml"),
 			"# What `gatehouse rbac` prints for settings.yaml.\n", objects{role})
+		got = c.kustomize(t, "oidc")
 	}
 	if diff := cmp.Diff(role["rules"], got.find("ClusterRole/gatehouse")["rules"]); diff != "" {
 		t.Errorf("the rights (-gatehouse rbac +overlay):\n%s", diff)
