@@ -46,7 +46,7 @@ func open(t *testing.T) chart {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary, err := helm.Binary(t.Context(), t.Output())
+	binary, err := helm.Binary(t.Context(), helm.Four, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}

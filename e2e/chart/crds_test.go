@@ -51,7 +51,7 @@ func define(ctx context.Context, t *testing.T, c *cluster.Cluster) {
 	if _, err := c.Admin().Must(ctx, "", args...); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.Admin().Must(ctx, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+	_, err := c.Admin().Must(ctx, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=2m")
 	if err != nil {
 		t.Fatal(err)
 	}

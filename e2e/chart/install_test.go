@@ -21,7 +21,7 @@ import (
 
 const (
 	// limit is how long all of a test may take on a busy machine.
-	limit = 4 * time.Minute
+	limit = 10 * time.Minute
 	// image is what the node knows as gatehouse.
 	image = "gatehouse.test/gatehouse"
 )
@@ -132,7 +132,7 @@ func (w *world) testEverything(ctx context.Context, t *testing.T) {
 // awaitPods waits until the namespace has admitted a Deployment's pods.
 func (w *world) awaitPods(ctx context.Context, t *testing.T, namespace, name string, replicas int) {
 	t.Helper()
-	w.must(ctx, t, "wait", "deployment/"+name, "-n", namespace, fmt.Sprintf("--for=jsonpath={.status.replicas}=%d", replicas), "--timeout=30s")
+	w.must(ctx, t, "wait", "deployment/"+name, "-n", namespace, fmt.Sprintf("--for=jsonpath={.status.replicas}=%d", replicas), "--timeout=2m")
 }
 
 func (w *world) helmMust(ctx context.Context, t *testing.T, args ...string) string {
@@ -153,7 +153,7 @@ func (w *world) testKustomize(ctx context.Context, t *testing.T) {
 	if err != nil || !out.OK() || strings.Contains(out.Stderr, "arning") {
 		t.Errorf("the example: %v\n%s", err, out.Stderr)
 	}
-	w.must(ctx, t, "delete", "-k", base, "--timeout=60s")
+	w.must(ctx, t, "delete", "-k", base, "--timeout=2m")
 }
 
 // serving writes a certificate for the Service's name to the folder in which the

@@ -33,7 +33,7 @@ func (w *world) testLife(ctx context.Context, t *testing.T) {
 
 	second, secondPorts := ports(t)
 	people := append([]string{"upgrade", release}, append(common, secondPorts...)...)
-	people = append(people, "--wait", "--timeout", "60s")
+	people = append(people, "--wait", "--timeout", "2m")
 	w.helmMust(ctx, t, append(people, "--values", w.configuration(t, "oidc:"))...)
 	robot := strings.TrimSpace(w.must(ctx, t, "create", "token", "default", "-n", namespace))
 	alice := w.caller(t, second, w.issuer.Token(authtest.Claims{"sub": "alice", "groups": []string{"developers"}}))
@@ -42,7 +42,7 @@ func (w *world) testLife(ctx context.Context, t *testing.T) {
 		t.Errorf("a ServiceAccount token is accepted beside an issuer: %v %+v", err, out)
 	}
 	w.testRights(ctx, t)
-	w.helmMust(ctx, t, "test", release, "--namespace", namespace, "--timeout", "30s")
+	w.helmMust(ctx, t, "test", release, "--namespace", namespace, "--timeout", "2m")
 
 	before := w.podNames(ctx, t)
 	w.helmMust(ctx, t, append(people, "--values", w.configuration(t, "staff:"))...)
@@ -51,9 +51,9 @@ func (w *world) testLife(ctx context.Context, t *testing.T) {
 		t.Errorf("a changed file has replaced the pods: %s, then %s", before, after)
 	}
 
-	w.helmMust(ctx, t, "rollback", release, "1", "--namespace", namespace, "--wait", "--timeout", "60s")
+	w.helmMust(ctx, t, "rollback", release, "1", "--namespace", namespace, "--wait", "--timeout", "2m")
 	expect(ctx, t, w.caller(t, first, robot), `"username":"system:serviceaccount:gatehouse:default"`)
-	w.helmMust(ctx, t, "uninstall", release, "--namespace", namespace, "--wait", "--timeout", "60s")
+	w.helmMust(ctx, t, "uninstall", release, "--namespace", namespace, "--wait", "--timeout", "2m")
 	w.testNothingLeft(ctx, t)
 }
 
@@ -87,7 +87,7 @@ type asker interface {
 // some seconds.
 func expect(ctx context.Context, t *testing.T, caller asker, texts ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
 		said, err := caller.Must(ctx, "", "auth", "whoami", "-o", "jsonpath={.status.userInfo}")

@@ -111,6 +111,7 @@ func accountRows() []row {
 		inPod("serviceAccountToken.audience", "api", `.volumes[?(@.name=="account")].projected.sources[0].serviceAccountToken.audience`, "api"),
 		inPod("serviceAccountToken.expirationSeconds", 900, `.volumes[?(@.name=="account")].projected.sources[0].serviceAccountToken.expirationSeconds`, 900),
 		inPod("kubeconfig.existingSecret", "mine", `.volumes[?(@.name=="account")]`, nil),
+		{"kubeconfig.existingSecret", "mine", nil, role, "", false}, // it would be for nobody
 		{"rbac.create", false, nil, role, "", false},
 		{"rbac.create", false, nil, binding, "", false},
 		{"rbac.legacy", true, nil, role, ".rules[0].verbs", list{"impersonate"}},

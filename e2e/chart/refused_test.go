@@ -6,7 +6,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kube-gatehouse/gatehouse/e2e/helm"
 )
 
 // Promise: helm's own linter has nothing to say, with the values as they are and
@@ -22,6 +28,40 @@ func TestLint(t *testing.T) {
 		if err != nil || !out.OK() || strings.Contains(out.Stdout, "[WARNING]") || strings.Contains(out.Stdout, "Fail:") {
 			t.Errorf("%v: %v\n%s%s", more, err, out.Stdout, out.Stderr)
 		}
+	}
+}
+
+// Promise: helm 3 makes of the chart what helm 4 does.
+func TestHelm3(t *testing.T) {
+	four := open(t)
+	binary, err := helm.Binary(t.Context(), helm.Three, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	three := four
+	three.helm, three.rendered = four.helm.WithBinary(binary), &sync.Map{}
+	version, err := three.helm.Must(t.Context(), "", "version", "--short")
+	if err != nil || !strings.HasPrefix(version, "v3.") {
+		t.Fatalf("helm says that it is %s, %v", version, err)
+	}
+	var all values
+	if err := yaml.Unmarshal(everything(t), &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []values{nil, all} {
+		want, got := four.mustRender(t, v), three.mustRender(t, v)
+		for _, o := range want {
+			if diff := cmp.Diff(o, got.find(o.name())); diff != "" {
+				t.Errorf("%s (-helm 4 +helm 3):\n%s", o.name(), diff)
+			}
+		}
+		if len(got) != len(want) || len(want) < 8 {
+			t.Errorf("helm 4 makes %d objects, helm 3 %d", len(want), len(got))
+		}
+	}
+	out, err := three.render(t.Context(), with("tokenReveiw.enabled", true))
+	if err == nil || !strings.Contains(err.Error(), "tokenReveiw") {
+		t.Errorf("helm 3 takes a misspelt name: %d objects, %v", len(out), err)
 	}
 }
 

