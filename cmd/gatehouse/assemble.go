@@ -223,7 +223,7 @@ func (p *parts) warn(source string, warnings []string) {
 func (p *parts) loadIssuer() ([]string, error) {
 	o := p.settings.OIDC
 	files := notEmpty(o.CAFile)
-	required, err := o.requiredClaims()
+	_, err := o.requiredClaims()
 	reported := err != nil || len(o.unknownAlgorithms()) > 0 // with the settings
 	if reported {
 		o.SigningAlgs = nil // so that what else is wrong is found
@@ -232,10 +232,7 @@ func (p *parts) loadIssuer() ([]string, error) {
 	if slices.Contains(p.disallowedIssuers(), o.IssuerURL) {
 		rootsErr = errors.Join(rootsErr, errors.New("is the issuer of the cluster's own ServiceAccount tokens: set GATEHOUSE_ALLOW_CLUSTER_ISSUER if they may sign in as people do"))
 	}
-	described, err := authconfig.Flags{
-		IssuerURL: o.IssuerURL, ClientID: o.ClientID, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
-		GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: required,
-	}.Issuer()
+	described, err := o.described()
 	if err := errors.Join(rootsErr, err); err != nil || reported {
 		return files, err
 	}

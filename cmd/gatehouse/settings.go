@@ -15,6 +15,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"github.com/kube-gatehouse/gatehouse/auth/authconfig"
 	"github.com/kube-gatehouse/gatehouse/auth/clientcert"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
 	"github.com/kube-gatehouse/gatehouse/proxy/address"
@@ -109,6 +110,16 @@ func (o oidcSettings) requiredClaims() (map[string]string, error) {
 		claims[name] = value
 	}
 	return claims, nil
+}
+
+// described returns the issuer that o describes, without its CA. What is wrong
+// with the required claims is reported with the settings.
+func (o oidcSettings) described() (authconfig.Issuer, error) {
+	required, _ := o.requiredClaims()
+	return authconfig.Flags{
+		IssuerURL: o.IssuerURL, ClientID: o.ClientID, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
+		GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: required,
+	}.Issuer()
 }
 
 // faults collects everything that is wrong with the settings, each with the
