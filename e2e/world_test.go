@@ -86,6 +86,7 @@ func TestMainPath(t *testing.T) {
 			"log":                          w.testLog,
 			"settings":                     w.testSettings,
 			"check --connect":              w.testCheckConnect,
+			"kubeconfig":                   w.testKubeconfig,
 			"explain":                      w.testExplain,
 			"deploy":                       w.testDeploy,
 		} {
