@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	"github.com/kube-gatehouse/gatehouse/cmd/spelling"
 )
 
 // variable is one setting as the environment names it.
@@ -81,7 +83,7 @@ func unknownVariable(name string) string {
 		if v.name == short {
 			return ""
 		}
-		d := editDistance(short, v.name)
+		d := spelling.Distance(short, v.name)
 		if hasWords(v.name, short) {
 			d = 1 // words left out: CLIENT_ID for OIDC_CLIENT_ID
 		}
@@ -108,26 +110,4 @@ func hasWords(name, part string) bool {
 		}
 	}
 	return len(words) == 0
-}
-
-// editDistance returns the Levenshtein distance of a and b.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			next := min(row[j], row[j+1]) + 1
-			if a[i] == b[j] {
-				next = min(next, diagonal)
-			} else {
-				next = min(next, diagonal+1)
-			}
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }

@@ -1,0 +1,220 @@
+package migrate
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// helmValues are the values of the charts of kube-oidc-proxy that become settings.
+// What else there is says how the pods run.
+type helmValues struct {
+	Image struct {
+		Repository string `yaml:"repository"`
+	} `yaml:"image"`
+	TLS struct {
+		SecretName string `yaml:"secretName"`
+	} `yaml:"tls"`
+	OIDC                 helmOIDC `yaml:"oidc"`
+	AuthenticationConfig struct {
+		Content string `yaml:"content"`
+	} `yaml:"authenticationConfig"`
+	ReadinessRequireAllIssuers bool `yaml:"readinessRequireAllIssuers"`
+	TokenPassthrough           struct {
+		Enabled         bool     `yaml:"enabled"`
+		Audiences       []string `yaml:"audiences"`
+		CacheSuccessTTL string   `yaml:"cacheSuccessTTL"`
+		CacheFailureTTL string   `yaml:"cacheFailureTTL"`
+	} `yaml:"tokenPassthrough"`
+	SubjectAccessReview struct {
+		CacheAllowTTL string `yaml:"cacheAllowTTL"`
+		CacheDenyTTL  string `yaml:"cacheDenyTTL"`
+	} `yaml:"subjectAccessReview"`
+	MaxImpersonationHeaderValues string `yaml:"maxImpersonationHeaderValues"`
+	ExtraImpersonationHeaders    struct {
+		ClientIP bool   `yaml:"clientIP"`
+		Headers  string `yaml:"headers"`
+	} `yaml:"extraImpersonationHeaders"`
+	Logging struct {
+		Format string `yaml:"format"`
+	} `yaml:"logging"`
+	ExtraArgs map[string]string `yaml:"extraArgs"`
+	Ingress   struct {
+		Enabled bool `yaml:"enabled"`
+	} `yaml:"ingress"`
+
+	all map[string]yaml.Node // by name
+}
+
+type helmOIDC struct {
+	ClientID       string            `yaml:"clientId"`
+	IssuerURL      string            `yaml:"issuerUrl"`
+	UsernameClaim  string            `yaml:"usernameClaim"`
+	CAPEM          string            `yaml:"caPEM"`
+	UsernamePrefix string            `yaml:"usernamePrefix"`
+	GroupsClaim    string            `yaml:"groupsClaim"`
+	GroupsPrefix   string            `yaml:"groupsPrefix"`
+	SigningAlgs    []string          `yaml:"signingAlgs"`
+	RequiredClaims map[string]string `yaml:"requiredClaims"`
+	APIAudiences   []string          `yaml:"apiAudiences"`
+	ExtraProviders []provider        `yaml:"extraProviders"`
+	TLSClient      struct {
+		ExistingSecret string `yaml:"existingSecret"`
+	} `yaml:"tlsClient"`
+}
+
+// Names of values that the charts have.
+const (
+	helmSettings = "image tls oidc authenticationConfig readinessRequireAllIssuers tokenPassthrough subjectAccessReview maxImpersonationHeaderValues extraImpersonationHeaders logging extraArgs ingress"
+	helmPods     = "replicaCount imagePullSecrets nameOverride fullnameOverride service rollingUpdateStrategy podDisruptionBudget resources initContainers nodeSelector tolerations affinity " +
+		"topologySpreadConstraints priorityClassName podAnnotations podSecurityContext securityContext extraVolumes extraVolumeMounts metrics networkPolicy dashboards"
+	helmOIDCNames = "clientId issuerUrl usernameClaim caPEM usernamePrefix groupsClaim groupsPrefix signingAlgs requiredClaims apiAudiences extraProviders tlsClient"
+)
+
+// valuesOf returns node as the values of a chart, or nil if it is none's.
+func valuesOf(node *yaml.Node) *helmValues {
+	values := &helmValues{}
+	if node.Decode(&values.all) != nil {
+		return nil
+	}
+	ours := slices.ContainsFunc([]string{"oidc", "tokenPassthrough", "authenticationConfig", "extraImpersonationHeaders"}, func(name string) bool {
+		_, ok := values.all[name]
+		return ok
+	})
+	if !ours {
+		return nil
+	}
+	if err := node.Decode(values); err != nil {
+		values.all["fault"] = yaml.Node{Kind: yaml.ScalarNode, Value: "x"}
+	}
+	return values
+}
+
+// fork returns whose chart it is, as far as image and values tell.
+func (v *helmValues) fork() string {
+	if from := imageOf(v.Image.Repository); from != "" && from != KubeOIDCProxy {
+		return from
+	}
+	for _, name := range []string{"authenticationConfig", "readinessRequireAllIssuers", "subjectAccessReview", "maxImpersonationHeaderValues", "logging"} {
+		if _, ok := v.all[name]; ok {
+			return RafPe
+		}
+	}
+	if len(v.OIDC.ExtraProviders) > 0 {
+		return Tremolo
+	}
+	return KubeOIDCProxy
+}
+
+// command returns the flags that the chart would pass, if it passed all as it
+// should.
+func (v *helmValues) command(o Options) (command, error) {
+	if _, ok := v.all["fault"]; ok {
+		return command{}, errors.New("a Helm value has another type than the charts of kube-oidc-proxy take")
+	}
+	line := command{from: o.From, inChart: true, ca: []byte(v.OIDC.CAPEM), config: []byte(v.AuthenticationConfig.Content), providers: v.OIDC.ExtraProviders}
+	switch fork := v.fork(); {
+	case o.From == KubeAPIServer:
+		return line, errors.New("--from kube-apiserver: these are the values of a chart of kube-oidc-proxy")
+	case o.From == "" || o.From == KubeOIDCProxy:
+		line.from = fork
+	case !slices.Contains(Sources(), o.From):
+		return line, fmt.Errorf("--from %q: it is none of %s", o.From, strings.Join(Sources(), ", "))
+	}
+	v.addArgs(&line)
+	v.addNotes(&line)
+	return line, nil
+}
+
+// addArgs adds the flags.
+func (v *helmValues) addArgs(line *command) {
+	add := func(flag, value string) {
+		if value != "" {
+			line.args = append(line.args, "--"+flag+"="+value)
+		}
+	}
+	add("tls-cert-file", "/etc/gatehouse/tls/tls.crt")
+	add("tls-private-key-file", "/etc/gatehouse/tls/tls.key")
+	if v.AuthenticationConfig.Content == "" { // which takes the place of the rest
+		add("oidc-issuer-url", v.OIDC.IssuerURL)
+		add("oidc-client-id", v.OIDC.ClientID)
+		add("oidc-username-claim", v.OIDC.UsernameClaim)
+		add("oidc-username-prefix", v.OIDC.UsernamePrefix)
+		add("oidc-groups-claim", v.OIDC.GroupsClaim)
+		add("oidc-groups-prefix", v.OIDC.GroupsPrefix)
+		add("oidc-signing-algs", strings.Join(v.OIDC.SigningAlgs, ","))
+		for _, name := range slices.Sorted(maps.Keys(v.OIDC.RequiredClaims)) {
+			add("oidc-required-claim", name+"="+v.OIDC.RequiredClaims[name])
+		}
+		add("api-audiences", strings.Join(v.OIDC.APIAudiences, ","))
+	}
+	if v.OIDC.TLSClient.ExistingSecret != "" {
+		add("oidc-tls-client-cert-file", "/etc/oidc/client-tls/tls.crt")
+	}
+	if v.ReadinessRequireAllIssuers {
+		add("readiness-require-all-issuers", "true")
+	}
+	if v.TokenPassthrough.Enabled {
+		add("token-passthrough", "true")
+		add("token-passthrough-audiences", strings.Join(v.TokenPassthrough.Audiences, ","))
+		add("token-passthrough-cache-success-ttl", v.TokenPassthrough.CacheSuccessTTL)
+		add("token-passthrough-cache-failure-ttl", v.TokenPassthrough.CacheFailureTTL)
+	}
+	add("subject-access-review-cache-allow-ttl", v.SubjectAccessReview.CacheAllowTTL)
+	add("subject-access-review-cache-deny-ttl", v.SubjectAccessReview.CacheDenyTTL)
+	add("max-impersonation-header-values", v.MaxImpersonationHeaderValues)
+	if v.ExtraImpersonationHeaders.ClientIP {
+		add("extra-user-header-client-ip", "true")
+	}
+	add("extra-user-headers", v.ExtraImpersonationHeaders.Headers)
+	add("logging-format", v.Logging.Format)
+	for _, name := range slices.Sorted(maps.Keys(v.ExtraArgs)) {
+		line.args = append(line.args, "--"+name+"="+v.ExtraArgs[name])
+	}
+}
+
+// addNotes says what the chart does that its flags do not tell.
+func (v *helmValues) addNotes(line *command) {
+	note := func(kind, format string, args ...any) {
+		line.notes = append(line.notes, Note{kind, fmt.Sprintf(format, args...)})
+	}
+	if len(v.OIDC.RequiredClaims) > 0 && line.from != RafPe {
+		note(Differs, "oidc.requiredClaims: the charts of jetstack and TremoloSecurity pass them as --oidc-signing-algs, so that no claim was ever required, and perhaps nobody's tokens were accepted. gatehouse requires them.")
+	}
+	known := strings.Fields(helmSettings + " " + helmPods)
+	var pods, unknown []string
+	for _, name := range slices.Sorted(maps.Keys(v.all)) {
+		switch {
+		case slices.Contains(strings.Fields(helmPods), name):
+			pods = append(pods, name)
+		case !slices.Contains(known, name):
+			unknown = append(unknown, name)
+		}
+	}
+	oidc := map[string]yaml.Node{}
+	if node, ok := v.all["oidc"]; ok && node.Decode(&oidc) == nil {
+		for _, name := range slices.Sorted(maps.Keys(oidc)) {
+			if !slices.Contains(strings.Fields(helmOIDCNames), name) {
+				unknown = append(unknown, "oidc."+name)
+			}
+		}
+	}
+	if len(unknown) > 0 {
+		note(LeftOut, "%s: the charts of kube-oidc-proxy have no such values.", strings.Join(unknown, ", "))
+	}
+	if len(pods) > 0 {
+		note(LeftOut, "%s: they say how the pods run, which gatehouse's own manifest does.", strings.Join(pods, ", "))
+	}
+	if v.Ingress.Enabled {
+		note(ToDo, "ingress: it must pass TLS through to gatehouse, or speak TLS to it and stand in GATEHOUSE_TRUSTED_PROXIES.")
+	}
+	secret := "the Secret of the serving certificate"
+	if v.TLS.SecretName != "" {
+		secret = "the Secret " + v.TLS.SecretName
+	}
+	note(ToDo, "mount %s at /etc/gatehouse/tls.", secret)
+}
