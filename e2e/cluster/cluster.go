@@ -164,8 +164,7 @@ func (c *Cluster) logFile(binary string) string {
 
 // startAPIServer starts kube-apiserver on the cluster's port and waits for it.
 func (c *Cluster) startAPIServer(ctx context.Context) error {
-	args := slices.Concat(c.files.apiServerArgs(c.port, c.etcdPort), issuerArgs(c.url, c.cfg.PublicIssuer), c.cfg.APIServerArgs)
-	server, err := c.run(ctx, c.cfg.Binaries.APIServer, args)
+	server, err := c.run(ctx, c.cfg.Binaries.APIServer, c.APIServerArgs())
 	if err != nil {
 		return err
 	}
@@ -173,6 +172,11 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	c.server = server
 	c.mu.Unlock()
 	return c.await(ctx, server, c.api.ready)
+}
+
+// APIServerArgs are the flags that kube-apiserver is started with.
+func (c *Cluster) APIServerArgs() []string {
+	return slices.Concat(c.files.apiServerArgs(c.port, c.etcdPort), issuerArgs(c.url, c.cfg.PublicIssuer), c.cfg.APIServerArgs)
 }
 
 // errPortTaken says that another program took a port in the meantime.
