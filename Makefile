@@ -67,7 +67,7 @@ soak: ## a gatehouse under steady load for FOR, such as 20m: nothing of it may g
 .PHONY: fuzz
 FUZZTIME ?= 60s
 fuzz: ## each fuzz test for FUZZTIME
-	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc/distributed:FuzzEndpoint auth/oidc/distributed:FuzzFind auth/oidc/entra:FuzzGUID auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/revocation:FuzzParse auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader proxy/impersonate:FuzzWanted proxy/address:FuzzCaller proxy/serve:FuzzProxyHeader; do \
+	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc/distributed:FuzzEndpoint auth/oidc/distributed:FuzzFind auth/oidc/entra:FuzzGUID auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/revocation:FuzzParse auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader proxy/impersonate:FuzzWanted proxy/address:FuzzCaller proxy/serve:FuzzProxyHeader cmd/migrate:FuzzText; do \
 		echo "== $$target"; \
 		$(GO) test ./$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) || exit 1; \
 	done
@@ -90,8 +90,8 @@ bench: tools build ## gatehouse beside HAProxy and nginx; writes docs/benchmarks
 	cd e2e && $(GO) run ./bench -docs ../docs
 
 .PHONY: docs
-docs: ## generate docs/settings.md, deploy/rbac*.yaml, what the chart has of them, and the kustomize base
-	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestDeployedRights|TestChartDoors' -update
+docs: ## generate docs/settings.md, deploy/rbac*.yaml, what the chart has of them, the kustomize base, and what is printed
+	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestDeployedRights|TestChartDoors|TestKubeconfigText|TestMigrateText' -update
 	cd e2e && $(GO) test ./chart -run TestKustomize -update
 
 # Tests make certificates with openssl; the certified issuer runs on Node.js; the

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write docs/settings.md and deploy/rbac*.yaml")
+var update = flag.Bool("update", false, "write docs/settings.md, deploy/rbac*.yaml and testdata")
 
 // The reference page of the settings is the one that the struct describes.
 func TestSettingsReference(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 
@@ -103,8 +105,11 @@ func parse(args []string, known []flag) (*flagSet, error) {
 	}
 	for _, one := range known {
 		for _, value := range f.values[one.name].values {
-			if strings.Contains(value, "$(") || strings.HasPrefix(value, "${") {
+			switch {
+			case strings.Contains(value, "$(") || strings.HasPrefix(value, "${"):
 				return nil, fmt.Errorf("--%s: its value is that of a variable, which is not in the input", one.name)
+			case strings.ContainsFunc(value, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }):
+				return nil, fmt.Errorf("--%s: its value has control characters, or is not UTF-8", one.name)
 			}
 		}
 	}

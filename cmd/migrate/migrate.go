@@ -162,11 +162,6 @@ func (t *translation) result() (*Result, error) {
 	if err := t.addIssuers(); err != nil {
 		return nil, err
 	}
-	for _, s := range t.settings {
-		if strings.ContainsFunc(s.Value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return nil, fmt.Errorf("%s: the value has control characters", s.Name)
-		}
-	}
 	t.addToDo()
 	order := []string{Kept, Differs, LeftOut, ToDo}
 	slices.SortStableFunc(t.notes, func(a, b Note) int { return slices.Index(order, a.Kind) - slices.Index(order, b.Kind) })
