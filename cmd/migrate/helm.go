@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -132,46 +133,46 @@ func (v *helmValues) command(o Options) (command, error) {
 
 // addArgs adds the flags.
 func (v *helmValues) addArgs(line *command) {
-	add := func(flag, value string) {
-		if value != "" {
-			line.args = append(line.args, "--"+flag+"="+value)
-		}
-	}
-	add("tls-cert-file", "/etc/gatehouse/tls/tls.crt")
-	add("tls-private-key-file", "/etc/gatehouse/tls/tls.key")
-	if v.AuthenticationConfig.Content == "" { // which takes the place of the rest
-		add("oidc-issuer-url", v.OIDC.IssuerURL)
-		add("oidc-client-id", v.OIDC.ClientID)
-		add("oidc-username-claim", v.OIDC.UsernameClaim)
-		add("oidc-username-prefix", v.OIDC.UsernamePrefix)
-		add("oidc-groups-claim", v.OIDC.GroupsClaim)
-		add("oidc-groups-prefix", v.OIDC.GroupsPrefix)
-		add("oidc-signing-algs", strings.Join(v.OIDC.SigningAlgs, ","))
-		for _, name := range slices.Sorted(maps.Keys(v.OIDC.RequiredClaims)) {
-			add("oidc-required-claim", name+"="+v.OIDC.RequiredClaims[name])
-		}
-		add("api-audiences", strings.Join(v.OIDC.APIAudiences, ","))
-	}
-	if v.OIDC.TLSClient.ExistingSecret != "" {
-		add("oidc-tls-client-cert-file", "/etc/oidc/client-tls/tls.crt")
-	}
-	if v.ReadinessRequireAllIssuers {
-		add("readiness-require-all-issuers", "true")
+	given := []struct{ flag, value string }{
+		{"tls-cert-file", "/etc/gatehouse/tls/tls.crt"},
+		{"tls-private-key-file", "/etc/gatehouse/tls/tls.key"},
+		{"readiness-require-all-issuers", strconv.FormatBool(v.ReadinessRequireAllIssuers)},
+		{"oidc-tls-client-cert-file", v.OIDC.TLSClient.ExistingSecret},
+		{"subject-access-review-cache-allow-ttl", v.SubjectAccessReview.CacheAllowTTL},
+		{"subject-access-review-cache-deny-ttl", v.SubjectAccessReview.CacheDenyTTL},
+		{"max-impersonation-header-values", v.MaxImpersonationHeaderValues},
+		{"extra-user-header-client-ip", strconv.FormatBool(v.ExtraImpersonationHeaders.ClientIP)},
+		{"extra-user-headers", v.ExtraImpersonationHeaders.Headers},
+		{"logging-format", v.Logging.Format},
 	}
 	if v.TokenPassthrough.Enabled {
-		add("token-passthrough", "true")
-		add("token-passthrough-audiences", strings.Join(v.TokenPassthrough.Audiences, ","))
-		add("token-passthrough-cache-success-ttl", v.TokenPassthrough.CacheSuccessTTL)
-		add("token-passthrough-cache-failure-ttl", v.TokenPassthrough.CacheFailureTTL)
+		given = append(given, []struct{ flag, value string }{
+			{"token-passthrough", "true"},
+			{"token-passthrough-audiences", strings.Join(v.TokenPassthrough.Audiences, ",")},
+			{"token-passthrough-cache-success-ttl", v.TokenPassthrough.CacheSuccessTTL},
+			{"token-passthrough-cache-failure-ttl", v.TokenPassthrough.CacheFailureTTL},
+		}...)
 	}
-	add("subject-access-review-cache-allow-ttl", v.SubjectAccessReview.CacheAllowTTL)
-	add("subject-access-review-cache-deny-ttl", v.SubjectAccessReview.CacheDenyTTL)
-	add("max-impersonation-header-values", v.MaxImpersonationHeaderValues)
-	if v.ExtraImpersonationHeaders.ClientIP {
-		add("extra-user-header-client-ip", "true")
+	if v.AuthenticationConfig.Content == "" { // which takes the place of these
+		given = append(given, []struct{ flag, value string }{
+			{"oidc-issuer-url", v.OIDC.IssuerURL},
+			{"oidc-client-id", v.OIDC.ClientID},
+			{"oidc-username-claim", v.OIDC.UsernameClaim},
+			{"oidc-username-prefix", v.OIDC.UsernamePrefix},
+			{"oidc-groups-claim", v.OIDC.GroupsClaim},
+			{"oidc-groups-prefix", v.OIDC.GroupsPrefix},
+			{"oidc-signing-algs", strings.Join(v.OIDC.SigningAlgs, ",")},
+			{"api-audiences", strings.Join(v.OIDC.APIAudiences, ",")},
+		}...)
+		for _, name := range slices.Sorted(maps.Keys(v.OIDC.RequiredClaims)) {
+			line.args = append(line.args, "--oidc-required-claim="+name+"="+v.OIDC.RequiredClaims[name])
+		}
 	}
-	add("extra-user-headers", v.ExtraImpersonationHeaders.Headers)
-	add("logging-format", v.Logging.Format)
+	for _, arg := range given {
+		if arg.value != "" {
+			line.args = append(line.args, "--"+arg.flag+"="+arg.value)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(v.ExtraArgs)) {
 		line.args = append(line.args, "--"+name+"="+v.ExtraArgs[name])
 	}

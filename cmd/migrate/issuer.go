@@ -33,7 +33,7 @@ type extra struct {
 }
 
 // fitsVariables reports whether GATEHOUSE_OIDC_ variables can say all of i.
-func (i issuer) fitsVariables() bool {
+func (i *issuer) fitsVariables() bool {
 	bad := func(p pair) bool {
 		return p.value == "" || strings.ContainsAny(p.name+p.value, ",\n") || strings.TrimSpace(p.name) != p.name || strings.TrimSpace(p.value) != p.value
 	}
@@ -43,7 +43,7 @@ func (i issuer) fitsVariables() bool {
 
 // defaultPrefix is what GATEHOUSE_OIDC_USERNAME_PREFIX is if it is not set, as it
 // is for kube-apiserver.
-func (i issuer) defaultPrefix() string {
+func (i *issuer) defaultPrefix() string {
 	if i.username == "email" {
 		return ""
 	}
@@ -60,12 +60,13 @@ func (t *translation) addIssuers() error {
 	case len(t.issuers) == 0:
 		return nil
 	case len(t.issuers) == 1 && t.issuers[0].fitsVariables():
-		t.addVariables(t.issuers[0])
+		t.addVariables(&t.issuers[0])
 		return nil
 	}
 	var b strings.Builder
 	b.WriteString("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n")
-	for _, i := range t.issuers {
+	for n := range t.issuers {
+		i := &t.issuers[n]
 		if i.caFile != "" {
 			content, err := t.read(i.caFile)
 			if err != nil {
@@ -93,36 +94,44 @@ func (t *translation) read(path string) ([]byte, error) {
 	return t.ReadFile(path)
 }
 
-func (t *translation) addVariables(i issuer) {
-	t.set("OIDC_ISSUER_URL", i.url)
-	t.set("OIDC_CLIENT_ID", i.audiences[0])
-	t.setFile("OIDC_CA_FILE", i.caFile)
-	if i.username != "sub" {
-		t.set("OIDC_USERNAME_CLAIM", i.username)
+func (t *translation) addVariables(i *issuer) {
+	claim, prefix, groupsPrefix, algs := i.username, i.usernamePrefix, i.groupsPrefix, strings.Join(i.algs, ",")
+	if claim == "sub" {
+		claim = ""
 	}
-	switch i.usernamePrefix {
+	switch prefix {
 	case i.defaultPrefix():
+		prefix = ""
 	case "":
-		t.set("OIDC_USERNAME_PREFIX", "-")
-	default:
-		t.set("OIDC_USERNAME_PREFIX", i.usernamePrefix)
+		prefix = "-"
 	}
-	t.set("OIDC_GROUPS_CLAIM", i.groups)
-	if i.groups != "" {
-		t.set("OIDC_GROUPS_PREFIX", i.groupsPrefix)
+	if i.groups == "" {
+		groupsPrefix = ""
 	}
-	var required []string
-	for _, p := range i.required {
-		required = append(required, p.name+"="+p.value)
+	if algs == "RS256" {
+		algs = ""
 	}
-	t.set("OIDC_REQUIRED_CLAIMS", strings.Join(required, ","))
-	if algs := strings.Join(i.algs, ","); algs != "RS256" {
-		t.set("OIDC_SIGNING_ALGS", algs)
+	required := make([]string, len(i.required))
+	for n, p := range i.required {
+		required[n] = p.name + "=" + p.value
+	}
+	t.setFile("OIDC_CA_FILE", i.caFile)
+	for _, s := range []struct{ variable, value string }{
+		{"OIDC_ISSUER_URL", i.url},
+		{"OIDC_CLIENT_ID", i.audiences[0]},
+		{"OIDC_USERNAME_CLAIM", claim},
+		{"OIDC_USERNAME_PREFIX", prefix},
+		{"OIDC_GROUPS_CLAIM", i.groups},
+		{"OIDC_GROUPS_PREFIX", groupsPrefix},
+		{"OIDC_REQUIRED_CLAIMS", strings.Join(required, ",")},
+		{"OIDC_SIGNING_ALGS", algs},
+	} {
+		t.set(s.variable, s.value)
 	}
 }
 
 // write adds i as an entry of `jwt`.
-func (i issuer) write(b *strings.Builder) error {
+func (i *issuer) write(b *strings.Builder) error {
 	fmt.Fprintf(b, "  - issuer:\n      url: %s\n      audiences: %s\n", strconv.Quote(i.url), quotedList(i.audiences))
 	if len(i.audiences) > 1 {
 		b.WriteString("      audienceMatchPolicy: MatchAny\n")

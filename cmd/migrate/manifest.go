@@ -15,7 +15,7 @@ import (
 
 // input is what was read as YAML.
 type input struct {
-	objects []object
+	objects []*object
 	values  *helmValues // of a chart; nil if it is something else
 	args    []string    // a bare list of arguments
 }
@@ -26,7 +26,7 @@ type object struct {
 	Metadata struct {
 		Name string `yaml:"name"`
 	} `yaml:"metadata"`
-	Items []object `yaml:"items"` // of a List
+	Items []*object `yaml:"items"` // of a List
 	Spec  struct {
 		podSpec  `yaml:",inline"`
 		Template struct {
@@ -41,7 +41,7 @@ type object struct {
 }
 
 type podSpec struct {
-	Containers []container `yaml:"containers"`
+	Containers []*container `yaml:"containers"`
 	Volumes    []struct {
 		Name      string           `yaml:"name"`
 		Secret    volumeSource     `yaml:"secret"`
@@ -101,8 +101,8 @@ func documents(content []byte) (in input, ok bool) {
 		} else if err != nil {
 			return in, ok && len(in.objects) > 0
 		}
-		var one object
-		switch err := node.Decode(&one); {
+		one := &object{}
+		switch err := node.Decode(one); {
 		case err == nil && one.Kind != "":
 			in.objects, ok = append(in.objects, one), true
 		case node.Decode(&in.args) == nil && len(in.args) > 0:
@@ -116,7 +116,7 @@ func documents(content []byte) (in input, ok bool) {
 }
 
 // command finds the one command line in what was read.
-func (in input) command(o Options) (command, error) {
+func (in *input) command(o Options) (command, error) {
 	switch {
 	case in.values != nil:
 		return in.values.command(o)
@@ -137,8 +137,11 @@ func (in input) command(o Options) (command, error) {
 			line, err := commandOf(append([]string{KubeAPIServer}, args...), "", o.From)
 			return line, err
 		}
-		for _, pod := range []podSpec{one.Spec.podSpec, one.Spec.Template.Spec} {
+		for _, pod := range []*podSpec{&one.Spec.podSpec, &one.Spec.Template.Spec} {
 			for _, c := range pod.Containers {
+				if c == nil {
+					continue
+				}
 				line, err := c.commandLine(pod, objects, o)
 				switch {
 				case err == nil:
@@ -161,16 +164,19 @@ func (in input) command(o Options) (command, error) {
 	return command{}, fmt.Errorf("there is no container in %s", strings.Join(slices.Compact(kinds), ", "))
 }
 
-func flatten(objects []object) []object {
-	var all []object
+// flatten returns objects and what Lists among them hold.
+func flatten(objects []*object) []*object {
+	var all []*object
 	for _, one := range objects {
-		all = append(append(all, one), flatten(one.Items)...)
+		if one != nil { // YAML has null
+			all = append(append(all, one), flatten(one.Items)...)
+		}
 	}
 	return all
 }
 
 // kubeadmArgs returns apiServer.extraArgs, a map, or a list since v1beta4.
-func (o object) kubeadmArgs() ([]string, error) {
+func (o *object) kubeadmArgs() ([]string, error) {
 	node := o.APIServer.ExtraArgs
 	var args []string
 	var named []struct {
@@ -193,7 +199,7 @@ func (o object) kubeadmArgs() ([]string, error) {
 }
 
 // commandLine returns the command line of c, if it is that of a source.
-func (c container) commandLine(pod podSpec, objects []object, o Options) (command, error) {
+func (c *container) commandLine(pod *podSpec, objects []*object, o Options) (command, error) {
 	words := slices.Concat(c.Command, c.Args)
 	if len(c.Command) > 2 && strings.HasSuffix(c.Command[0], "sh") && c.Command[1] == "-c" {
 		script, err := splitWords(c.Command[2])
@@ -217,7 +223,7 @@ func (c container) commandLine(pod podSpec, objects []object, o Options) (comman
 }
 
 // expand puts in the values of variables, $(NAME), as the kubelet does.
-func (c container) expand(args []string, objects []object) ([]string, error) {
+func (c *container) expand(args []string, objects []*object) ([]string, error) {
 	values := map[string]string{}
 	missing := map[string]string{}
 	for _, v := range c.Env {
@@ -283,7 +289,7 @@ func expandOne(s string, values map[string]string) (expanded, unknown string) {
 }
 
 // dataOf returns what a Secret or ConfigMap holds.
-func dataOf(objects []object, kind, name string) map[string]string {
+func dataOf(objects []*object, kind, name string) map[string]string {
 	data := map[string]string{}
 	for _, one := range objects {
 		if one.Kind != kind || one.Metadata.Name != name {
@@ -305,7 +311,7 @@ func dataOf(objects []object, kind, name string) map[string]string {
 }
 
 // mounted returns the files that c finds in volumes whose objects are there.
-func (c container) mounted(pod podSpec, objects []object) map[string][]byte {
+func (c *container) mounted(pod *podSpec, objects []*object) map[string][]byte {
 	files := map[string][]byte{}
 	for _, mount := range c.VolumeMounts {
 		for _, volume := range pod.Volumes {

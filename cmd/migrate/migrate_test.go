@@ -104,7 +104,7 @@ func FuzzText(f *testing.F) {
 		"kube-oidc-proxy --oidc-issuer-url=https://i --oidc-client-id=c --oidc-username-prefix=- --extra-user-headers=a.b/c=d,e=f",
 		"kind: Pod\nspec:\n  containers:\n  - image: kube-apiserver\n    args: [--oidc-issuer-url=$(A), --oidc-client-id=c]\n    env: [{name: A, value: https://i}]\n",
 		"oidc: {issuerUrl: https://i, clientId: c, requiredClaims: {a: 'true'}, extraProviders: [{}]}\nextraArgs: {v: 2}\n",
-		"- --a\n- b\n", "kind: List\nitems: [{kind: List, items: []}]\n", "{}", "a: &a [*a]\n", "'", "k3s server --kube-apiserver-arg",
+		"- --a\n- b\n", "kind: List\nitems: [{kind: List, items: []}, null]\n", "kind: Pod\nspec: {containers: [null]}\n", "{}", "a: &a [*a]\n", "'", "k3s server --kube-apiserver-arg",
 		"kind: ClusterConfiguration\napiServer: {extraArgs: [{name: v, value: '2'}]}\n",
 	} {
 		f.Add(seed, byte(0))
