@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const moduleRoot = "../.."
@@ -101,4 +103,32 @@ func anchorOf(heading string) string {
 	heading = strings.ToLower(heading)
 	heading = regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(heading, "")
 	return strings.ReplaceAll(heading, " ", "-")
+}
+
+// Promise: what the documents show of kubeconfig and migrate is what they print.
+// A line … stands for the rest.
+func TestDocumentedOutput(t *testing.T) {
+	t.Parallel()
+	block := regexp.MustCompile("(?ms)^```\n\\$ gatehouse ((?:kubeconfig|migrate) [^\n]+)\n(.*?)^```$")
+	checked := 0
+	for _, path := range files(t, ".md") {
+		for _, match := range block.FindAllStringSubmatch(read(t, path), -1) {
+			checked++
+			args, errorsAlone := strings.CutSuffix(match[1], " > gatehouse.env")
+			args, noErrors := strings.CutSuffix(args, " 2>/dev/null")
+			_, got, stderr := once(t, nil, strings.Fields(args)...)
+			if errorsAlone {
+				got = stderr
+			} else if !noErrors && stderr != "" && !strings.Contains(args, "authentication-config") {
+				t.Errorf("%s: %s also prints %q", path, args, stderr)
+			}
+			want, rest := strings.CutSuffix(match[2], "…\n")
+			if got != want && !(rest && strings.HasPrefix(got, want)) {
+				t.Errorf("%s: %s (-want +got):\n%s", path, args, cmp.Diff(want, got))
+			}
+		}
+	}
+	if checked < 5 {
+		t.Errorf("only %d commands were found", checked)
+	}
 }
