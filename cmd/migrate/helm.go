@@ -192,7 +192,7 @@ func (v *helmValues) addNotes(line *command) {
 		switch {
 		case slices.Contains(strings.Fields(helmPods), name):
 			pods = append(pods, name)
-		case !slices.Contains(known, name):
+		case !slices.Contains(known, name) && !strings.HasSuffix(name, " VALUES"): // the heading of `helm get values`
 			unknown = append(unknown, name)
 		}
 	}
