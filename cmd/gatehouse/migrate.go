@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/kube-gatehouse/gatehouse/auth/authconfig"
 	"github.com/kube-gatehouse/gatehouse/cmd/migrate"
@@ -112,6 +113,8 @@ func (o *migrateOptions) translate(cmd *cobra.Command, args []string) (*migrate.
 		return nil, usageError{errors.New("give one file, or flags behind --")}
 	case len(words) > 0:
 		result, err = migrate.Words(words, options)
+	case len(files) == 0 && isTerminal(cmd.InOrStdin()):
+		return nil, usageError{errors.New("give a file, pipe the flags in, or write them behind --")}
 	default:
 		var content []byte
 		if content, err = readFlags(cmd.InOrStdin(), files); err != nil {
@@ -123,6 +126,11 @@ func (o *migrateOptions) translate(cmd *cobra.Command, args []string) (*migrate.
 		return nil, usageError{err}
 	}
 	return result, nil
+}
+
+func isTerminal(r io.Reader) bool {
+	file, ok := r.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // readFlags reads the file, or standard input if there is none or it is -.

@@ -41,7 +41,8 @@ type helmValues struct {
 		Headers  string `yaml:"headers"`
 	} `yaml:"extraImpersonationHeaders"`
 	Logging struct {
-		Format string `yaml:"format"`
+		Format    string `yaml:"format"`
+		Verbosity string `yaml:"verbosity"`
 	} `yaml:"logging"`
 	ExtraArgs map[string]string `yaml:"extraArgs"`
 	Ingress   struct {
@@ -126,6 +127,9 @@ func (v *helmValues) command(o Options) (command, error) {
 	case !slices.Contains(Sources(), o.From):
 		return line, fmt.Errorf("--from %q: it is none of %s", o.From, strings.Join(Sources(), ", "))
 	}
+	if v.OIDC.IssuerURL == "" && v.AuthenticationConfig.Content == "" {
+		return line, errors.New("the values name no issuer. If it stands in a Secret, give the manifest, as `helm get manifest` prints it, and the Secret")
+	}
 	v.addArgs(&line)
 	v.addNotes(&line)
 	return line, nil
@@ -144,6 +148,7 @@ func (v *helmValues) addArgs(line *command) {
 		{"extra-user-header-client-ip", strconv.FormatBool(v.ExtraImpersonationHeaders.ClientIP)},
 		{"extra-user-headers", v.ExtraImpersonationHeaders.Headers},
 		{"logging-format", v.Logging.Format},
+		{"v", strings.Trim(v.Logging.Verbosity, "0")},
 	}
 	if v.TokenPassthrough.Enabled {
 		given = append(given, []struct{ flag, value string }{
