@@ -9,8 +9,9 @@ COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 MODULES     := . e2e e2e/zitadel
 LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # kube-apiserver's CEL library brings the types of k8s.io/api, which nothing here
-# uses: without inlining they are half a megabyte smaller.
-GCFLAGS     := k8s.io/api/...=-l
+# uses, and a parser that runs when a configuration is read: without inlining they
+# are 0.6 MB smaller. The Dockerfile has the same.
+GCFLAGS     := -gcflags "k8s.io/api/...=-l" -gcflags "github.com/antlr4-go/antlr/...=-l"
 # The largest that a stripped binary may be, in bytes: 25 MB.
 MAX_BINARY  := 25000000
 
@@ -24,7 +25,7 @@ demo: ## a real API server, an issuer and gatehouse, with a checked tour (ONCE=1
 
 .PHONY: build
 build: ## build bin/gatehouse: static, stripped, reproducible
-	CGO_ENABLED=0 $(GO) build -trimpath -gcflags "$(GCFLAGS)" -ldflags "$(LDFLAGS)" -o bin/gatehouse ./cmd/gatehouse
+	CGO_ENABLED=0 $(GO) build -trimpath $(GCFLAGS) -ldflags "$(LDFLAGS)" -o bin/gatehouse ./cmd/gatehouse
 
 .PHONY: test
 test: tools lint unit size e2e fuzz-wire ## everything: format, vet, staticcheck, unit tests with -race, end to end
