@@ -60,8 +60,12 @@ func (p *Proxy) relayBody(x *exchange, r *http.Request, resp *http.Response) err
 		return err
 	}
 	buffer := p.buffers.Get()
-	defer p.buffers.Put(buffer)
 	_, err := io.CopyBuffer(w, resp.Body, buffer)
+	if err == nil {
+		// Else net/http's HTTP/2 server may be reading it still, as it does when its
+		// client reset the stream: it must not hold another caller's answer then.
+		p.buffers.Put(buffer)
+	}
 	return err
 }
 

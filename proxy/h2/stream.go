@@ -340,10 +340,13 @@ func (b *body) WriteTo(w io.Writer) (written int64, err error) {
 		}
 		n, err := w.Write(c.data[c.start:c.end])
 		written += int64(n)
-		b.give(c)
 		if err != nil {
+			// net/http's HTTP/2 server returns from the writing of a stream that its
+			// client reset, and may read what was to be written still. So the chunk is
+			// not used again: what came for another caller would go to this one.
 			return written, err
 		}
+		b.give(c)
 	}
 }
 
