@@ -259,7 +259,7 @@ func (c *Conn) fail(err error) {
 	close(c.closed)
 	c.writable.Broadcast()
 	c.out.wake.Signal()
-	_ = c.net.Close() // nothing is left to lose
+	go func() { _ = c.net.Close() }() // may wait to say good-bye; nothing is left to lose
 }
 
 // tick is how often the peer's signs of life are looked for.

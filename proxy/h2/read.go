@@ -14,13 +14,17 @@ import (
 // readLoop reads until the connection ends.
 func (c *Conn) readLoop() {
 	for {
-		frame, err := c.read.framer.ReadFrame()
+		header, err := c.read.framer.ReadFrameHeader()
+		var frame http2.Frame
+		if err == nil {
+			frame, err = c.read.framer.ReadFrameForHeader(header)
+		}
 		if err == nil {
 			c.lastRead.Store(int64(c.age()))
 			err = c.onFrame(frame)
-		} else if wrong, ok := errors.AsType[http2.StreamError](err); ok {
+		} else if wrong, ok := errors.AsType[http2.StreamError](err); ok && header.Type != http2.FrameHeaders {
 			c.abort(wrong.StreamID, wrong.Code, wrong)
-			continue
+			continue // a header that was not decoded would spoil those that follow
 		}
 		if err != nil {
 			c.end(err)
@@ -67,7 +71,7 @@ func (c *Conn) onFrame(frame http2.Frame) error {
 	case *http2.WindowUpdateFrame:
 		return c.onWindowUpdate(f)
 	case *http2.RSTStreamFrame:
-		c.onReset(f)
+		return c.onReset(f)
 	case *http2.GoAwayFrame:
 		c.onGoAway(f)
 	}
@@ -115,6 +119,14 @@ func (c *Conn) onSettings(f *http2.SettingsFrame) error {
 	return c.answered(frameHeader)
 }
 
+// used refuses a stream that was never begun (RFC 9113 section 5.1). It has c.mu.
+func (c *Conn) used(id uint32) error {
+	if id >= c.nextID || id%2 == 0 {
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	return nil
+}
+
 // onWindowUpdate has c.mu.
 func (c *Conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 	const most = 1<<31 - 1 // RFC 9113 section 6.9.1
@@ -122,6 +134,8 @@ func (c *Conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 		if c.window += int64(f.Increment); c.window > most {
 			return http2.ConnectionError(http2.ErrCodeFlowControl)
 		}
+	} else if err := c.used(f.StreamID); err != nil {
+		return err
 	} else if s := c.streams[f.StreamID]; s != nil {
 		if s.window += int64(f.Increment); s.window > most {
 			c.drop(s, http2.ErrCodeFlowControl, http2.StreamError{StreamID: s.id, Code: http2.ErrCodeFlowControl})
@@ -132,25 +146,21 @@ func (c *Conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 }
 
 // onReset has c.mu.
-func (c *Conn) onReset(f *http2.RSTStreamFrame) {
+func (c *Conn) onReset(f *http2.RSTStreamFrame) error {
+	if err := c.used(f.StreamID); err != nil {
+		return err
+	}
 	s := c.streams[f.StreamID]
 	if s == nil {
-		return
+		return nil
 	}
 	err := error(http2.StreamError{StreamID: f.StreamID, Code: f.ErrCode})
-	switch {
-	case f.ErrCode == http2.ErrCodeRefusedStream:
+	if f.ErrCode == http2.ErrCodeRefusedStream {
 		err = fmt.Errorf("%w: %w", ErrUnprocessed, err)
-	case f.ErrCode == http2.ErrCodeNo && s.answered():
-		// The answer is whole, and the server wants no more of the request.
-		s.requestOver = true
-		c.forget(s)
-		c.writable.Broadcast()
-		return
 	}
 	s.fail(err)
 	c.forget(s)
-	c.writable.Broadcast()
+	return nil
 }
 
 // onGoAway lets the streams go on that the peer still serves. It has c.mu.
@@ -162,7 +172,6 @@ func (c *Conn) onGoAway(f *http2.GoAwayFrame) {
 			c.forget(s)
 		}
 	}
-	c.writable.Broadcast()
 	c.closeIfDone()
 }
 
@@ -171,8 +180,8 @@ func (c *Conn) onGoAway(f *http2.GoAwayFrame) {
 func (c *Conn) stream(id uint32) (*stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if id >= c.nextID || id%2 == 0 {
-		return nil, http2.ConnectionError(http2.ErrCodeProtocol)
+	if err := c.used(id); err != nil {
+		return nil, err
 	}
 	return c.streams[id], nil
 }
@@ -241,9 +250,7 @@ func (c *Conn) finish(s *stream, trailer http.Header) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !s.requestOver {
-		s.requestOver = true
 		c.out.reset(s.id, http2.ErrCodeNo)
-		c.writable.Broadcast()
 	}
 	c.forget(s)
 }
@@ -263,7 +270,6 @@ func (c *Conn) drop(s *stream, code http2.ErrCode, err error) {
 		return
 	}
 	s.fail(err)
-	s.requestOver = true
 	c.out.reset(s.id, code)
 	// The peer may still work on it: to reset many must not have it work on more
 	// than it allows. Its answer to a ping says that it knows.
@@ -272,12 +278,16 @@ func (c *Conn) drop(s *stream, code http2.ErrCode, err error) {
 		c.ping()
 	}
 	c.forget(s)
-	c.writable.Broadcast()
 }
 
-// forget takes a stream that is over out of c. It has c.mu.
+// forget takes a stream that is over out of c. What is left of its request is not
+// sent. It has c.mu.
 func (c *Conn) forget(s *stream) {
 	delete(c.streams, s.id)
+	if !s.requestOver {
+		s.requestOver = true
+		c.writable.Broadcast()
+	}
 	c.closeIfDone()
 }
 

@@ -208,7 +208,7 @@ func (s *stream) sendBody(r *http.Request) error {
 	for {
 		n, err := r.Body.Read(buffer)
 		left -= int64(n)
-		ends := errors.Is(err, io.EOF)
+		ends := err == io.EOF //nolint:errorlint // an error that wraps it is not the end
 		switch {
 		case err != nil && !ends:
 			return fmt.Errorf("read the request's body: %w", err)
@@ -235,7 +235,8 @@ func (s *stream) sendData(ctx context.Context, data []byte, ends bool) error {
 		if s.requestOver || c.failed != nil || ctx.Err() != nil {
 			return errOver
 		}
-		n := int(min(int64(len(data)), s.window, c.window, int64(c.peer.maxFrame)))
+		// A window may be negative (RFC 9113 section 6.9.2).
+		n := max(0, int(min(int64(len(data)), s.window, c.window, int64(c.peer.maxFrame))))
 		last := ends && n == len(data)
 		if n > 0 || last {
 			_ = c.out.framer.WriteData(s.id, last, data[:n]) // to a buffer
