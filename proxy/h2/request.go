@@ -27,7 +27,10 @@ func gather() { runtime.Gosched() }
 // header but Content-Length; the request's own trailer is not sent.
 func (c *Conn) RoundTrip(r *http.Request) (*http.Response, error) {
 	s := newStream(c, r)
-	err := validHeader(r)
+	err := r.Context().Err()
+	if err == nil {
+		err = validHeader(r)
+	}
 	if err == nil {
 		err = c.open(s, r)
 	}
@@ -46,7 +49,7 @@ func (c *Conn) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp.Request = r
-	if s.head || resp.ContentLength == 0 && s.answered() {
+	if s.empty() {
 		resp.Body = http.NoBody
 		return resp, nil
 	}

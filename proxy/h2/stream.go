@@ -18,7 +18,6 @@ var errBodyClosed = errors.New("read from a closed body")
 type stream struct {
 	conn *Conn
 	id   uint32
-	head bool // the answer to HEAD has no body
 
 	// Of conn.mu:
 	window      int64 // what may be sent
@@ -35,6 +34,7 @@ type stream struct {
 	left     int64 // what the answer's Content-Length leaves; negative if it has none
 	err      error // io.EOF after the whole answer; what is in the chunks comes before
 	deaf     bool  // nobody reads any more
+	bodyless bool  // the answer has no body, whatever its Content-Length
 	interims int   // informational answers
 }
 
@@ -60,7 +60,7 @@ func (p *chunks) get() *chunk {
 }
 
 func newStream(c *Conn, r *http.Request) *stream {
-	return &stream{conn: c, head: r.Method == http.MethodHead, wake: make(chan struct{}, 1), open: streamWindow, left: -1}
+	return &stream{conn: c, bodyless: r.Method == http.MethodHead, wake: make(chan struct{}, 1), open: streamWindow, left: -1}
 }
 
 func (s *stream) signal() {
@@ -80,11 +80,12 @@ func (s *stream) fail(err error) {
 	}
 }
 
-// answered reports whether the whole answer has come.
-func (s *stream) answered() bool {
+// empty reports whether the whole answer has come, and nothing of it is left to
+// be read.
+func (s *stream) empty() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.err == io.EOF //nolint:errorlint // set as it is
+	return s.err == io.EOF && s.first == nil //nolint:errorlint // set as it is
 }
 
 // finish ends the answer properly, if it is whole.
@@ -96,7 +97,7 @@ func (s *stream) finish(trailer http.Header) {
 		return
 	case s.response == nil:
 		s.err = errMalformed
-	case s.left > 0 && !s.head:
+	case s.left > 0 && !s.bodyless:
 		s.err = io.ErrUnexpectedEOF
 	default:
 		s.response.Trailer = trailer
@@ -145,6 +146,9 @@ func (s *stream) newResponse(f *fields) (*http.Response, error) {
 		Status: statusLine(f.status), StatusCode: f.status,
 		Proto: "HTTP/2.0", ProtoMajor: 2, Header: header, ContentLength: -1,
 	}
+	if f.status == http.StatusNoContent || f.status == http.StatusNotModified { // RFC 9110 section 6.4.1
+		s.bodyless = true
+	}
 	if lengths := header["Content-Length"]; len(lengths) > 0 {
 		n, err := strconv.ParseUint(lengths[0], 10, 63)
 		if err != nil || len(lengths) > 1 || lengths[0][0] == '+' {
@@ -152,7 +156,7 @@ func (s *stream) newResponse(f *fields) (*http.Response, error) {
 		}
 		resp.ContentLength = int64(n)
 		s.left = int64(n)
-	} else if f.ends && !s.head {
+	} else if f.ends && !s.bodyless {
 		resp.ContentLength = 0
 	}
 	return resp, nil
@@ -161,22 +165,32 @@ func (s *stream) newResponse(f *fields) (*http.Response, error) {
 func statusLine(code int) string { return strconv.Itoa(code) + " " + http.StatusText(code) }
 
 // push takes data. size is what they count in the window, their padding
-// included.
+// included, which is the peer's again at once.
 func (s *stream) push(data []byte, size int) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	err := s.keep(data, size)
+	credit := s.owed(size - len(data))
+	s.mu.Unlock()
+	s.allow(credit)
+	return err
+}
+
+// keep has s.mu.
+func (s *stream) keep(data []byte, size int) error {
 	if s.response == nil {
 		return errMalformed
 	}
 	if s.open -= size; s.open < 0 {
 		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeFlowControl}
 	}
-	if s.left >= 0 || s.head {
-		if s.left -= int64(len(data)); s.left < 0 || s.head && len(data) > 0 {
+	if s.left >= 0 {
+		if s.left -= int64(len(data)); s.left < 0 {
 			return errMalformed
 		}
 	}
-	s.credit += size - len(data)
+	if s.bodyless && len(data) > 0 {
+		return errMalformed
+	}
 	if s.deaf || s.err != nil {
 		return nil
 	}
@@ -245,15 +259,16 @@ func (s *stream) cancel(err error) {
 		c = next
 	}
 	s.first, s.last = nil, nil
-	if s.err == nil {
-		s.err = err
-	}
+	s.err = err // what nobody has read does not look whole
 }
 
 // take returns the data that came first, when there are any. The caller gives the
 // chunk back.
 func (s *stream) take(ctx context.Context) (*chunk, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err // however fast the answer comes
+		}
 		s.mu.Lock()
 		c, err := s.first, s.err
 		if c != nil {
@@ -279,13 +294,24 @@ func (s *stream) give(c *chunk) {
 	n := c.end
 	s.conn.chunks.pool.Put(c)
 	s.mu.Lock()
-	s.credit += n
-	credit := 0
-	if s.err == nil && s.credit >= streamWindow/4 {
-		credit, s.credit = s.credit, 0
-		s.open += credit
-	}
+	credit := s.owed(n)
 	s.mu.Unlock()
+	s.allow(credit)
+}
+
+// owed counts n more bytes that the peer may send again, and returns how many to
+// tell it of. It has s.mu.
+func (s *stream) owed(n int) (credit int) {
+	if s.credit += n; s.err != nil || s.credit < streamWindow/4 {
+		return 0
+	}
+	credit, s.credit = s.credit, 0
+	s.open += credit
+	return credit
+}
+
+// allow lets the peer send credit more bytes.
+func (s *stream) allow(credit int) {
 	if credit == 0 {
 		return
 	}
