@@ -86,8 +86,12 @@ var (
 	// ErrLost says that the connection broke before an answer came.
 	ErrLost = errors.New("the connection to the API server was lost")
 
-	errRetired = fmt.Errorf("the connection takes no more requests: %w", ErrUnprocessed)
-	errSilent  = errors.New("no sign of life")
+	// ErrNotTaken says that a Conn has no room for a request, or takes none any
+	// more. Nothing was read of its body, which is not closed. It is ErrUnprocessed
+	// too.
+	ErrNotTaken = fmt.Errorf("the connection takes no more requests: %w", ErrUnprocessed)
+
+	errSilent = errors.New("no sign of life")
 )
 
 // Conn is one connection. It is an http.RoundTripper for requests to the one
@@ -104,6 +108,7 @@ type Conn struct {
 	streams map[uint32]*stream
 	nextID  uint32
 	resets  int   // streams that were reset, and may still keep the peer busy
+	coming  int   // requests that have a place, and were not sent yet
 	retired bool  // takes no more requests
 	failed  error // why it is closed; nil while it is open
 	closed  chan struct{}
@@ -210,7 +215,17 @@ func (c *Conn) Status() Status {
 	return Status{Load: c.loaded(), Most: int(c.peer.maxStreams), Usable: usable && !suspect, Suspect: suspect}
 }
 
-func (c *Conn) loaded() int { return len(c.streams) + c.resets }
+// Reserve keeps a place for the next request, for which RoundTrip must be called.
+func (c *Conn) Reserve() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.coming++
+}
+
+// arrive gives the place of a request back, if it has one. It has c.mu.
+func (c *Conn) arrive() { c.coming = max(0, c.coming-1) }
+
+func (c *Conn) loaded() int { return len(c.streams) + c.resets + c.coming }
 
 func (c *Conn) usable() bool {
 	return c.failed == nil && !c.retired && c.loaded() < int(c.peer.maxStreams)
@@ -239,7 +254,7 @@ func (c *Conn) Retire() {
 // closeIfDone closes a connection that nobody uses or will use. It has c.mu.
 func (c *Conn) closeIfDone() {
 	if c.retired && len(c.streams) == 0 {
-		c.fail(errRetired)
+		c.fail(ErrNotTaken)
 	}
 }
 

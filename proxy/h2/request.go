@@ -23,19 +23,15 @@ type hpackField = hpack.HeaderField
 func gather() { runtime.Gosched() }
 
 // RoundTrip sends a request and returns the answer. An error that is
-// [ErrUnprocessed] says that it may be sent again. Nothing is added to its
-// header but Content-Length; the request's own trailer is not sent.
+// [ErrUnprocessed] says that it may be sent again; after [ErrNotTaken] its body is
+// as it was. Nothing is added to its header but Content-Length; the request's own
+// trailer is not sent.
 func (c *Conn) RoundTrip(r *http.Request) (*http.Response, error) {
 	s := newStream(c, r)
-	err := r.Context().Err()
-	if err == nil {
-		err = validHeader(r)
-	}
-	if err == nil {
-		err = c.open(s, r)
-	}
-	if err != nil {
-		closeBody(r)
+	if err := c.open(s, r); err != nil {
+		if !errors.Is(err, ErrNotTaken) {
+			closeBody(r)
+		}
 		return nil, err
 	}
 	var request io.Closer
@@ -82,10 +78,18 @@ func validHeader(r *http.Request) error {
 
 // open gives s a number and sends the header of r.
 func (c *Conn) open(s *stream, r *http.Request) error {
+	err := r.Context().Err()
+	if err == nil {
+		err = validHeader(r)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.usable() {
-		return errRetired
+	c.arrive()
+	switch {
+	case err != nil:
+		return err
+	case !c.usable():
+		return ErrNotTaken
 	}
 	size := c.encode(r)
 	if size > c.peer.maxHeader {

@@ -53,7 +53,10 @@ func (d *dialer) resolve(ctx context.Context) ([]string, error) {
 	found, err := d.lookup(ctx, d.host)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err != nil || len(found) == 0 {
+	if err == nil && len(found) == 0 {
+		err = &net.DNSError{Err: "no such host", Name: d.host, IsNotFound: true}
+	}
+	if err != nil {
 		if len(d.addresses) == 0 {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
 		}

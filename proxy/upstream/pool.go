@@ -26,6 +26,9 @@ const (
 	lateLife = 5 * time.Second
 	// maxTries is how often a request is sent.
 	maxTries = 4
+	// dialAgainAfter is how long after a failure no further connection is made
+	// while others take requests.
+	dialAgainAfter = time.Second
 	// plainFor is how long an API server without HTTP/2 is asked by HTTP/1.1 before
 	// HTTP/2 is tried again.
 	plainFor = time.Minute
@@ -43,7 +46,9 @@ type pool struct {
 	mu         sync.Mutex
 	conns      []*pooled
 	turn       int
-	dial       *dial // under way; nil if none is
+	dial       *dial     // under way; nil if none is
+	failed     time.Time // when the last one failed; zero if it did not
+	plainDial  *dial     // found a server without HTTP/2; counts until plainUntil
 	plainUntil time.Time
 	closed     bool
 }
@@ -60,8 +65,11 @@ type dial struct {
 	err  error
 }
 
-// errNoHTTP2 says that the server at the other end does not speak it.
-var errNoHTTP2 = errors.New("the server does not speak HTTP/2")
+var (
+	// errNoHTTP2 says that the server at the other end does not speak it.
+	errNoHTTP2 = errors.New("the server does not speak HTTP/2")
+	errFull    = errors.New("new connections to the API server take no requests")
+)
 
 // RoundTrip sends a request. One that was not processed is sent again, on another
 // connection, if its body can be read again; so is one that only reads, when the
@@ -73,21 +81,32 @@ func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
 			return p.plain.RoundTrip(r)
 		}
 		if err != nil {
-			if r.Body != nil {
-				_ = r.Body.Close() // the request has failed already
-			}
+			closeBody(r)
 			return nil, err
 		}
 		resp, err := conn.RoundTrip(r)
 		if err == nil {
 			return resp, nil
 		}
+		untouched := errors.Is(err, h2.ErrNotTaken)
 		if try == maxTries || r.Context().Err() != nil || !repeatable(r, err) {
+			if untouched {
+				closeBody(r)
+			}
 			return nil, err
 		}
-		if r, err = again(r); err != nil {
+		if untouched {
+			continue
+		}
+		if r, err = again(r, err); err != nil {
 			return nil, err
 		}
+	}
+}
+
+func closeBody(r *http.Request) {
+	if r.Body != nil {
+		_ = r.Body.Close() // the request has failed already
 	}
 }
 
@@ -104,13 +123,13 @@ func repeatable(r *http.Request, err error) bool {
 	}
 }
 
-// again returns r with its body as at the beginning.
-func again(r *http.Request) (*http.Request, error) {
+// again returns r, which failed with err, with its body as at the beginning.
+func again(r *http.Request, err error) (*http.Request, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return r, nil
 	}
 	if r.GetBody == nil {
-		return nil, errors.New("the API server did not take the request, and its body cannot be sent again")
+		return nil, fmt.Errorf("the request's body cannot be sent again: %w", err)
 	}
 	body, err := r.GetBody()
 	if err != nil {
@@ -121,24 +140,13 @@ func again(r *http.Request) (*http.Request, error) {
 	return &copied, nil
 }
 
-// get returns the connection that has least to do. If none takes a request, it
-// makes one.
+// get returns the connection that has least to do, with a place on it. If none
+// takes a request, it makes one.
 func (p *pool) get(ctx context.Context) (*pooled, error) {
-	for {
-		p.mu.Lock()
-		if time.Now().Before(p.plainUntil) {
-			p.mu.Unlock()
-			return nil, errNoHTTP2
-		}
-		conn, silent, roomy := p.pick()
-		if conn != nil && roomy {
-			p.mu.Unlock()
-			return conn, nil
-		}
-		made := p.connect()
-		p.mu.Unlock()
+	for began := time.Now(); ; {
+		conn, silent, made := p.reserve()
 		if conn != nil {
-			return conn, nil // the next ones will have more
+			return conn, nil
 		}
 		select {
 		case <-made.done:
@@ -149,11 +157,32 @@ func (p *pool) get(ctx context.Context) (*pooled, error) {
 		case errors.Is(made.err, errNoHTTP2):
 			return nil, errNoHTTP2
 		case made.err != nil && silent != nil:
+			silent.Reserve()
 			return silent, nil // it may wake up; nobody else can be reached
 		case made.err != nil:
 			return nil, made.err
+		case time.Since(began) > dialTimeout+tlsTimeout:
+			return nil, errFull
 		}
 	}
+}
+
+// reserve returns a connection with a place on it, or one that is silent, if any,
+// and the connection that is being made.
+func (p *pool) reserve() (conn, silent *pooled, made *dial) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := time.Now(); now.Before(p.plainUntil) {
+		return nil, nil, p.plainDial
+	}
+	conn, silent, roomy := p.pick()
+	if conn != nil {
+		conn.Reserve()
+	}
+	if conn == nil || !roomy && time.Since(p.failed) >= dialAgainAfter {
+		made = p.connect()
+	}
+	return conn, silent, made
 }
 
 // pick returns the connection for the next request, and one whose server is
@@ -220,18 +249,27 @@ func (p *pool) make(d *dial, have map[string]int) {
 	conn, address, err := p.dialer.dial(ctx, have)
 	var made *h2.Conn
 	if err == nil {
-		made, err = h2.New(ctx, conn, p.pings)
+		if made, err = h2.New(ctx, conn, p.pings); err != nil {
+			p.dialer.mark(address, time.Now())
+		} else if !made.Status().Usable {
+			made.Retire()
+			err = errFull
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dial = nil
 	switch {
 	case errors.Is(err, errNoHTTP2):
-		p.plainUntil = time.Now().Add(plainFor)
+		p.plainDial, p.plainUntil = d, time.Now().Add(plainFor)
 	case err == nil:
 		p.keep(&pooled{Conn: made, address: address})
 	}
 	d.err = err
+	p.failed = time.Time{}
+	if err != nil {
+		p.failed = time.Now()
+	}
 }
 
 // keep adds a connection until it is closed or old. It has p.mu.
