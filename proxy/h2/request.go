@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"runtime"
 	"strconv"
-	"strings"
 
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
@@ -17,10 +15,6 @@ import (
 
 // hpackField is one line of a header.
 type hpackField = hpack.HeaderField
-
-// gather lets the goroutines that are about to send something do so first, so
-// that one system call writes it all. Where nothing waits it costs nothing.
-func gather() { runtime.Gosched() }
 
 // RoundTrip sends a request and returns the answer. An error that is
 // [ErrUnprocessed] says that it may be sent again; after [ErrNotTaken] its body is
@@ -173,18 +167,6 @@ func bodyLength(r *http.Request) (n int64, known bool) {
 	default:
 		return 0, false
 	}
-}
-
-// lower returns a header's name as it is on the wire.
-func (w *writing) lower(name string) string {
-	if lower, ok := w.names[name]; ok {
-		return lower
-	}
-	lower := strings.ToLower(name)
-	if len(w.names) < maxNames {
-		w.names[name] = lower
-	}
-	return lower
 }
 
 // bodyBuffer is how much of a request's body is read at a time.
