@@ -95,7 +95,7 @@ func TestRun(t *testing.T) {
 }
 
 // Promise: what is compared does the same job. Each proxy presents its own
-// credential, gatehouse and HAProxy name the token's user and groups, and refuse
+// credential, speaks the same TLS, gatehouse and HAProxy name the token's user and groups, and refuse
 // the tokens that must be refused.
 func TestSameJob(t *testing.T) {
 	o := miniature(t)
@@ -213,6 +213,10 @@ func (b *bench) ask(t *testing.T, proxy *proxies.Proxy, http2 bool, token string
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	// A stronger cipher would cost more.
+	if resp.TLS.Version != tls.VersionTLS13 || resp.TLS.CipherSuite != tls.TLS_AES_128_GCM_SHA256 {
+		t.Errorf("it speaks %s with %s", tls.VersionName(resp.TLS.Version), tls.CipherSuiteName(resp.TLS.CipherSuite))
+	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)

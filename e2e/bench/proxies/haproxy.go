@@ -26,6 +26,7 @@ var haproxyConfig = template.Must(template.New("haproxy").Parse(`
 global
   nbthread {{.Workers}}
   maxconn 9900
+  ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384
   tune.h2.max-concurrent-streams 250
 
 defaults

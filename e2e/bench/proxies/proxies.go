@@ -7,9 +7,7 @@ package proxies
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -128,13 +126,4 @@ func Version(ctx context.Context, program string, args ...string) (string, error
 	}
 	line, _, _ := strings.Cut(string(out), "\n")
 	return line, nil
-}
-
-// port is the port of an address.
-func port(address string) (string, error) {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", errors.Join(fmt.Errorf("the address %s is none", address), err)
-	}
-	return port, nil
 }
