@@ -51,6 +51,7 @@ var (
 // where sending again does no harm.
 var (
 	upstreamDown    = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "gatehouse cannot reach the API server: try again in a moment.", retryAfter: 1}
+	upstreamStarts  = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "The API server is not ready to serve yet: try again in a moment.", retryAfter: 1}
 	upstreamBroken  = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The connection between gatehouse and the API server failed before an answer came that could be passed on."}
 	upstreamFalse   = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "gatehouse does not trust the certificate of what answers for the API server: its operator has to mend that."}
 	upstreamSlow    = answer{code: 504, reason: metav1.StatusReasonTimeout, message: "The API server did not answer gatehouse in time."}

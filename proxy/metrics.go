@@ -127,7 +127,7 @@ func (m *metrics) refused(refusal *auth.Refusal) {
 func (m *metrics) upstreamFailed(told answer) {
 	reason := "broken"
 	switch told {
-	case upstreamDown:
+	case upstreamDown, upstreamStarts:
 		reason = "unreachable"
 	case upstreamSlow:
 		reason = "timeout"

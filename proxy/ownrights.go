@@ -133,6 +133,14 @@ func (h *head) Read(p []byte) (int, error) {
 // accountForbidden answers a request that the API server refused to gatehouse's
 // account. The caller learns that it is not theirs, and not whose.
 func (p *Proxy) accountForbidden(x *exchange, r *http.Request, refusal *ownRefusal) {
+	if refusal.certain && p.cfg.NotReady != nil && p.cfg.NotReady() {
+		// kube-apiserver serves while it still reads who may do what. Nothing was
+		// done for the caller, who may send it again whatever it is.
+		x.upstreamErr = refusal
+		p.metrics.upstreamFailed(upstreamStarts)
+		p.answer(x, r, upstreamStarts)
+		return
+	}
 	if strings.Contains(refusal.message, "cannot impersonate-on:") && p.cfg.MayName != nil && p.cfg.MayName() {
 		p.cfg.Log.Info("gatehouse's own account may not do this for anybody", "audit_id", x.id, "answer", refusal.message)
 		p.answer(x, r, narrowDoor)

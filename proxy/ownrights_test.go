@@ -38,6 +38,31 @@ func forbidden(encoding, message string) []byte {
 	}
 }
 
+// Promise: what the API server refuses to gatehouse's own account before it is
+// ready is told as that, and clients send it again.
+func TestOwnRightsBeforeReady(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		g := newGateFor(t, 2, auth.Bearer(users{}), func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = w.Write(forbidden("application/json", `forbidden: User "`+ownAccount+`" cannot impersonate-on:user-info:get path "/version"`))
+		}, func(cfg *proxy.Config) { cfg.NotReady = func() bool { return true } })
+		resp, err := g.client(2).Do(g.request(method, "/version", "alice"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantOwnAnswer(t, resp, http.StatusServiceUnavailable, "not ready to serve yet")
+		if resp.Header.Get("Retry-After") != "1" {
+			t.Errorf("%s: the header is %v, want Retry-After", method, resp.Header)
+		}
+		_ = resp.Body.Close()
+		if g.count("gatehouse_upstream_errors_total", map[string]string{"reason": "unreachable"}) != 1 || g.refusedUs.Load() != 0 {
+			t.Errorf("%s: it was not counted, or taken for a lack of rights", method)
+		}
+	}
+}
+
 // Promise: what the API server refuses to gatehouse's own account is not told as
 // the caller's fault, nor is the account named, in whatever encoding it comes and
 // whether the account's name is known or not; the operator is told all of it.

@@ -58,6 +58,9 @@ type Config struct {
 	// name users, so that what it may not do for them is a narrower door. Default:
 	// it has not.
 	MayName func() bool
+	// NotReady reports whether the API server is known not to be ready. It then
+	// does not know yet what gatehouse's account may do. Default: it is ready.
+	NotReady func() bool
 	// OnForbidden hears that the API server refused to gatehouse's own account
 	// what it did for a caller. Default: nobody does.
 	OnForbidden func()

@@ -133,6 +133,7 @@ func (h *health) newProxy() (*proxy.Proxy, error) {
 		ID:             p.upstream.ID,
 		Self:           p.ownName,
 		MayName:        h.mayName,
+		NotReady:       func() bool { return h.upstreamError() != nil },
 		OnForbidden:    h.doubtRights,
 		Metrics:        p.metrics,
 		Log:            p.log,

@@ -1,10 +1,14 @@
 package faults_test
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // tally counts how what was asked ended. It is safe for many goroutines.
@@ -13,6 +17,7 @@ type tally struct {
 	served   int64
 	failed   int64
 	failures []failure // the first of them
+	kinds    map[string]int // of the failures that were judged
 	lost     int64
 	losses   []string // the first of them
 }
@@ -79,13 +84,29 @@ func (c *tally) judge(allowed func(failure) bool) {
 	failures := c.failures
 	c.failures = nil
 	c.mu.Unlock()
+	kinds := map[string]int{}
 	for _, f := range failures {
+		kinds[f.kind()]++
 		if !allowed(f) {
 			c.lose(1, "%s, asked at %s and answered at %s: %v", f.what,
 				f.began.Format("15:04:05.000"), f.ended.Format("15:04:05.000"), f.err)
 			c.allow(-1)
 		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kinds = kinds
+}
+
+// kind is what failures of one cause have in common: of client-go the status,
+// else the last words.
+func (f failure) kind() string {
+	var status apierrors.APIStatus
+	if errors.As(f.err, &status) {
+		return fmt.Sprintf("%s %d", strings.Fields(f.what)[0], status.Status().Code)
+	}
+	text := f.err.Error()
+	return fmt.Sprintf("%s %q", strings.Fields(f.what)[0], text[max(0, len(text)-60):])
 }
 
 // report adds the row of a test to the table, and fails the test if something
@@ -105,8 +126,8 @@ func (c *tally) report(t *testing.T, rows *table, r row) {
 		t.Errorf("%s: %d served, %d failed as they may, %d lost", r.fault, c.served, c.failed, c.lost)
 	}
 	rows.add(r)
-	if !t.Failed() {
-		t.Logf("%s: %d served, %d failed as they may, none lost", r.fault, c.served, c.failed)
+	if c.lost == 0 {
+		t.Logf("%s: %d served, %d failed as they may %v, none lost", r.fault, c.served, c.failed, c.kinds)
 	}
 }
 
