@@ -16,7 +16,7 @@ type tally struct {
 	mu       sync.Mutex
 	served   int64
 	failed   int64
-	failures []failure // the first of them
+	failures []failure      // the first of them
 	kinds    map[string]int // of the failures that were judged
 	lost     int64
 	losses   []string // the first of them
