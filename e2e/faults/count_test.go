@@ -98,15 +98,15 @@ func (c *tally) judge(allowed func(failure) bool) {
 	c.kinds = kinds
 }
 
-// kind is what failures of one cause have in common: of client-go the status,
-// else the last words.
+// kind is what failures of one cause have in common: what was asked, the last
+// words, and of client-go the status.
 func (f failure) kind() string {
+	code, text := int32(0), f.err.Error()
 	var status apierrors.APIStatus
 	if errors.As(f.err, &status) {
-		return fmt.Sprintf("%s %d", strings.Fields(f.what)[0], status.Status().Code)
+		code = status.Status().Code
 	}
-	text := f.err.Error()
-	return fmt.Sprintf("%s %q", strings.Fields(f.what)[0], text[max(0, len(text)-60):])
+	return fmt.Sprintf("%s %d %q", strings.Fields(f.what)[0], code, text[max(0, len(text)-40):])
 }
 
 // report adds the row of a test to the table, and fails the test if something

@@ -288,7 +288,7 @@ func (s *suite) testOneIssuerFile(t *testing.T) {
 	eventually(t, limit, func() error { return fresh.once(t.Context(), client, g.URL()) })
 	asking := keepAsking(t, client, g.URL(), 4, 50*time.Millisecond, count, fresh)
 	before := mustMetrics(t, g)
-	m.truncate(t, map[string]string{"ca.crt": good})
+	m.overwrite(t, map[string]string{"ca.crt": good[:len(another.PEM())+100]})
 	awaitMetric(t, g, before, 1, "gatehouse_reloads_total", `result="success"`, `source="oidc_ca_file"`)
 	awaitMetric(t, g, mustMetrics(t, g), 3, "gatehouse_jwks_fetches_total", `result="failure"`)
 	m.swap(t, map[string]string{"ca.crt": good})

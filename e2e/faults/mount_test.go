@@ -64,8 +64,18 @@ func (m *mount) swap(t *testing.T, files map[string]string) {
 // stopped there.
 func (m *mount) truncate(t *testing.T, files map[string]string) {
 	t.Helper()
+	halves := map[string]string{}
 	for name, content := range files {
-		if err := os.WriteFile(m.path(name), []byte(content[:len(content)/2]), 0o600); err != nil {
+		halves[name] = content[:len(content)/2]
+	}
+	m.overwrite(t, halves)
+}
+
+// overwrite writes files in place.
+func (m *mount) overwrite(t *testing.T, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		if err := os.WriteFile(m.path(name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -83,11 +93,11 @@ func (m *mount) trickle(t *testing.T, files map[string]string) {
 	tick := time.NewTicker(pieceEvery)
 	defer tick.Stop()
 	for i := 1; i <= pieces; i++ {
+		begun := map[string]string{}
 		for name, content := range files {
-			if err := os.WriteFile(m.path(name), []byte(content[:len(content)*i/pieces]), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			begun[name] = content[:len(content)*i/pieces]
 		}
+		m.overwrite(t, begun)
 		<-tick.C
 	}
 }
