@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // readLoop reads until the connection ends.
@@ -216,11 +217,15 @@ func (c *Conn) onData(f *http2.DataFrame) error {
 func (c *Conn) onFragment(id uint32, fragment []byte, whole, ends bool) error {
 	field := &c.read.field
 	field.ends = ends
-	if _, err := c.read.decoder.Write(fragment); err != nil {
+	_, err := c.read.decoder.Write(fragment)
+	switch {
+	case errors.Is(err, hpack.ErrStringLength), field.size > 2*int(c.cfg.MaxHeaderBytes):
+		// What follows cannot be read any more, so that the connection is lost to
+		// all; but this request is not sent again, for the same answer.
+		c.abort(id, http2.ErrCodeProtocol, errTooLarge)
+		return errTooLarge
+	case err != nil:
 		return http2.ConnectionError(http2.ErrCodeCompression)
-	}
-	if field.size > 2*int(c.cfg.MaxHeaderBytes) {
-		return errors.New("the header of an answer is too large")
 	}
 	if !whole {
 		return nil
@@ -294,6 +299,9 @@ func (c *Conn) forget(s *stream) {
 // errMalformed says that an answer has not the form of one.
 var errMalformed = errors.New("the API server's answer is malformed")
 
+// errTooLarge says that an answer's header exceeds [Config.MaxHeaderBytes].
+var errTooLarge = errors.New("the header of an answer is too large")
+
 // fields is a header as it is decoded.
 type fields struct {
 	names  map[string]string
@@ -319,7 +327,7 @@ func (f *fields) add(field hpackField) {
 	switch {
 	case f.wrong != nil:
 	case f.size > int(f.limit):
-		f.wrong = errors.New("the header of an answer is too large")
+		f.wrong = errTooLarge
 	case field.IsPseudo():
 		f.pseudo(field)
 	case !validName(field.Name) || !httpguts.ValidHeaderFieldValue(field.Value):
