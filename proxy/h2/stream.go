@@ -41,22 +41,45 @@ type stream struct {
 // maxInterims is how many informational answers may come before the real one.
 const maxInterims = 8
 
+// Sizes of chunks: most events of watches fit into a small one, so that one event
+// to thousands of watches takes no more memory than it needs; large answers are
+// passed on in large pieces.
+const (
+	smallChunk = 2 << 10
+	largeChunk = 64 << 10
+)
+
 // chunk is data that wait to be read.
 type chunk struct {
-	data       [16 << 10]byte
+	data       []byte
 	start, end int
 	next       *chunk
 }
 
 // chunks lends them, so that a stream on which nothing comes holds none.
-type chunks struct{ pool sync.Pool }
+type chunks struct{ small, large sync.Pool }
 
-func (p *chunks) get() *chunk {
-	if c, ok := p.pool.Get().(*chunk); ok {
+// get returns an empty chunk for n bytes and what follows.
+func (p *chunks) get(n int) *chunk {
+	pool, size := p.of(n)
+	if c, ok := pool.Get().(*chunk); ok {
 		c.start, c.end, c.next = 0, 0, nil
 		return c
 	}
-	return new(chunk)
+	return &chunk{data: make([]byte, size)}
+}
+
+// put takes back a chunk that nobody reads any more.
+func (p *chunks) put(c *chunk) {
+	pool, _ := p.of(len(c.data))
+	pool.Put(c)
+}
+
+func (p *chunks) of(n int) (pool *sync.Pool, size int) {
+	if n <= smallChunk {
+		return &p.small, smallChunk
+	}
+	return &p.large, largeChunk
 }
 
 func newStream(c *Conn, r *http.Request) *stream {
@@ -196,7 +219,7 @@ func (s *stream) keep(data []byte, size int) error {
 	}
 	for len(data) > 0 {
 		if s.last == nil || s.last.end == len(s.last.data) {
-			s.grow()
+			s.grow(len(data))
 		}
 		n := copy(s.last.data[s.last.end:], data)
 		s.last.end += n
@@ -206,8 +229,8 @@ func (s *stream) keep(data []byte, size int) error {
 	return nil
 }
 
-func (s *stream) grow() {
-	c := s.conn.chunks.get()
+func (s *stream) grow(n int) {
+	c := s.conn.chunks.get(n)
 	if s.last == nil {
 		s.first = c
 	} else {
@@ -255,7 +278,7 @@ func (s *stream) cancel(err error) {
 	s.deaf = true
 	for c := s.first; c != nil; {
 		next := c.next
-		s.conn.chunks.pool.Put(c)
+		s.conn.chunks.put(c)
 		c = next
 	}
 	s.first, s.last = nil, nil
@@ -292,7 +315,7 @@ func (s *stream) take(ctx context.Context) (*chunk, error) {
 // give puts a chunk back, and lets the peer send as much again.
 func (s *stream) give(c *chunk) {
 	n := c.end
-	s.conn.chunks.pool.Put(c)
+	s.conn.chunks.put(c)
 	s.mu.Lock()
 	credit := s.owed(n)
 	s.mu.Unlock()
