@@ -217,6 +217,7 @@ func settingRows() []row {
 		setting("settings.HEADER_TIMEOUT", "9s", "HEADER_TIMEOUT", "9s"),
 		setting("settings.BODY_TIMEOUT", "9s", "BODY_TIMEOUT", "9s"),
 		setting("settings.IDLE_TIMEOUT", "9s", "IDLE_TIMEOUT", "9s"),
+		setting("settings.UPSTREAM_TIMEOUT", "9s", "UPSTREAM_TIMEOUT", "9s"),
 		{"extraEnv", []any{map[string]any{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}}, nil, deployment, environment("HTTPS_PROXY"), "http://proxy:3128"},
 	}
 }
