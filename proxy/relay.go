@@ -24,6 +24,10 @@ func (p *Proxy) relay(x *exchange, r *http.Request, resp *http.Response) {
 		}
 	}
 	x.writer.WriteHeader(resp.StatusCode)
+	if x.kind.stream { // it would hold the header, of which there is a copy, for hours
+		clear(header)
+		resp.Header = nil
+	}
 	var err error
 	if resp.Body != http.NoBody {
 		err = p.relayBody(x, r, resp)
