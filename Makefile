@@ -68,7 +68,7 @@ soak: ## a gatehouse under steady load for FOR, such as 20m: nothing of it may g
 .PHONY: fuzz
 FUZZTIME ?= 60s
 fuzz: ## each fuzz test for FUZZTIME
-	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc/distributed:FuzzEndpoint auth/oidc/distributed:FuzzFind auth/oidc/entra:FuzzGUID auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/revocation:FuzzParse auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader proxy/impersonate:FuzzWanted proxy/address:FuzzCaller proxy/serve:FuzzProxyHeader cmd/migrate:FuzzText; do \
+	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc/distributed:FuzzEndpoint auth/oidc/distributed:FuzzFind auth/oidc/entra:FuzzGUID auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/revocation:FuzzParse auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader proxy/impersonate:FuzzWanted proxy/address:FuzzCaller proxy/serve:FuzzProxyHeader proxy/h2:FuzzFrames cmd/migrate:FuzzText; do \
 		echo "== $$target"; \
 		$(GO) test ./$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) || exit 1; \
 	done
@@ -77,11 +77,12 @@ fuzz: ## each fuzz test for FUZZTIME
 # the middle of a run, and call that a failure. Making an input smaller, too, is
 # bounded: over the wire it would take the most of the time.
 .PHONY: fuzz-wire
-fuzz-wire: ## what reads a caller's bytes and what writes the identity, about a minute each
+fuzz-wire: ## what reads the bytes of callers and API servers, and what writes the identity: about a minute each
 	$(GO) test ./proxy/impersonate -run '^$$' -fuzz '^FuzzHeader$$' -fuzztime 500000x -fuzzminimizetime 20x
 	$(GO) test ./proxy/impersonate -run '^$$' -fuzz '^FuzzWanted$$' -fuzztime 500000x -fuzzminimizetime 20x
 	$(GO) test ./proxy/address -run '^$$' -fuzz '^FuzzCaller$$' -fuzztime 500000x -fuzzminimizetime 20x
 	$(GO) test ./proxy/serve -run '^$$' -fuzz '^FuzzProxyHeader$$' -fuzztime 300000x -fuzzminimizetime 20x
+	$(GO) test ./proxy/h2 -run '^$$' -fuzz '^FuzzFrames$$' -fuzztime 20000x -fuzzminimizetime 20x
 	cd e2e && $(GO) test ./rawbytes -run '^$$' -fuzz '^FuzzHeadersOverHTTP1$$' -fuzztime 30000x -fuzzminimizetime 20x
 	cd e2e && $(GO) test ./rawbytes -run '^$$' -fuzz '^FuzzHeadersOverHTTP2$$' -fuzztime 30000x -fuzzminimizetime 20x
 
