@@ -55,27 +55,9 @@ func closeBody(r *http.Request) {
 	}
 }
 
-// validHeader refuses what would not arrive as one header line.
-func validHeader(r *http.Request) error {
-	for name, values := range r.Header {
-		if !httpguts.ValidHeaderFieldName(name) {
-			return errors.New("the request has a header with an invalid name")
-		}
-		for _, value := range values {
-			if !httpguts.ValidHeaderFieldValue(value) {
-				return fmt.Errorf("the request has an invalid value of %s", name)
-			}
-		}
-	}
-	return nil
-}
-
 // open gives s a number and sends the header of r.
 func (c *Conn) open(s *stream, r *http.Request) error {
 	err := r.Context().Err()
-	if err == nil {
-		err = validHeader(r)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.arrive()
@@ -85,9 +67,8 @@ func (c *Conn) open(s *stream, r *http.Request) error {
 	case !c.usable():
 		return ErrNotTaken
 	}
-	size := c.encode(r)
-	if size > c.peer.maxHeader {
-		return errors.New("the request's header is larger than the server accepts")
+	if err := c.encode(r); err != nil {
+		return err
 	}
 	s.id, s.window = c.nextID, c.peer.initialWindow
 	if c.nextID += 2; c.nextID > 1<<31-1 {
@@ -112,48 +93,64 @@ func (c *Conn) open(s *stream, r *http.Request) error {
 	return nil
 }
 
-// encode compresses the header of r into c.out.block, and returns its size as
-// RFC 9113 section 6.5.2 counts. It has c.mu.
+// encode compresses the header of r into c.out.block. It has c.mu.
 //
-// Too large a header must not be known by the encoder alone: then nothing that
-// follows could be read. So its size is found first.
-func (c *Conn) encode(r *http.Request) (size uint64) {
-	eachField(r, func(name, value string) { size += uint64(len(name) + len(value) + 32) })
-	c.out.block.Reset()
-	if size > c.peer.maxHeader {
-		return size
+// A header that is not sent must not be known to the encoder: then nothing that
+// follows could be read. So all of it is judged first.
+func (c *Conn) encode(r *http.Request) error {
+	list, size, err := c.out.list(r)
+	switch {
+	case err != nil:
+		return err
+	case size > c.peer.maxHeader: // RFC 9113 section 6.5.2
+		return errors.New("the request's header is larger than the server accepts")
 	}
-	eachField(r, func(name, value string) {
-		// What each request has of its own would only push out of the table what
-		// they have in common.
-		field := hpackField{Name: c.out.lower(name), Value: value, Sensitive: name == "Audit-Id" || name == ":path"}
-		_ = c.out.encoder.WriteField(field) // to a buffer
-	})
-	return size
+	c.out.block.Reset()
+	for i := range list {
+		_ = c.out.encoder.WriteField(list[i]) // to a buffer
+	}
+	clear(list) // nothing of a request is kept
+	return nil
 }
 
-// eachField calls add for each field of r that goes onto the wire.
-func eachField(r *http.Request, add func(name, value string)) {
+// list returns the fields of r as they go onto the wire, and their size. What
+// would not arrive as one header line is refused. The list holds until the next
+// one is made.
+func (w *writing) list(r *http.Request) (list []hpackField, size uint64, err error) {
 	host := r.Host
 	if host == "" {
 		host = r.URL.Host
 	}
-	add(":authority", host)
-	add(":method", r.Method)
-	add(":path", r.URL.RequestURI())
-	add(":scheme", "https")
+	// What each request has of its own would only push out of the table what they
+	// have in common: Sensitive keeps it from that.
+	list = append(w.fields[:0],
+		hpackField{Name: ":authority", Value: host}, hpackField{Name: ":method", Value: r.Method},
+		hpackField{Name: ":path", Value: r.URL.RequestURI(), Sensitive: true}, hpackField{Name: ":scheme", Value: "https"},
+	)
 	for name, values := range r.Header {
 		switch name {
 		case "Host", "Content-Length", "Connection", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Keep-Alive":
 			continue // RFC 9113 section 8.2.2
 		}
+		lower, ok := w.lower(name)
+		if !ok {
+			return nil, 0, errors.New("the request has a header with an invalid name")
+		}
 		for _, value := range values {
-			add(name, value)
+			if !httpguts.ValidHeaderFieldValue(value) {
+				return nil, 0, fmt.Errorf("the request has an invalid value of %s", name)
+			}
+			list = append(list, hpackField{Name: lower, Value: value, Sensitive: name == "Audit-Id"})
 		}
 	}
 	if n, known := bodyLength(r); known {
-		add("Content-Length", strconv.FormatInt(n, 10))
+		list = append(list, hpackField{Name: "content-length", Value: strconv.FormatInt(n, 10)})
 	}
+	w.fields = list
+	for i := range list {
+		size += uint64(list[i].Size())
+	}
+	return list, size, nil
 }
 
 // bodyLength returns the Content-Length that r has to have, as net/http gives

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
@@ -19,6 +20,7 @@ type writing struct {
 	block   bytes.Buffer // a header, compressed
 	encoder *hpack.Encoder
 	names   map[string]string // as they are on the wire
+	fields  []hpackField      // room for those of a request
 	control int               // bytes of answers to the peer's control frames
 }
 
@@ -80,16 +82,19 @@ func (c *Conn) writeLoop() {
 	}
 }
 
-// lower returns a header's name as it is on the wire.
-func (w *writing) lower(name string) string {
+// lower returns a header's name as it is on the wire, if it is one.
+func (w *writing) lower(name string) (string, bool) {
 	if lower, ok := w.names[name]; ok {
-		return lower
+		return lower, true
+	}
+	if !httpguts.ValidHeaderFieldName(name) {
+		return "", false
 	}
 	lower := strings.ToLower(name)
 	if len(w.names) < maxNames {
 		w.names[name] = lower
 	}
-	return lower
+	return lower, true
 }
 
 // gather lets the goroutines that are about to send something do so first, so
