@@ -32,9 +32,6 @@ const (
 	lastWrite = 5 * time.Second
 )
 
-// gatherBuffers lends what connections gather in, so that an idle one has none.
-type gatherBuffers struct{ pool sync.Pool }
-
 func newGathered(conn net.Conn) *gatheredConn {
 	c := &gatheredConn{Conn: conn}
 	c.changed.L = &c.mu
@@ -92,6 +89,17 @@ func (c *gatheredConn) flush() {
 	c.changed.Broadcast()
 }
 
+// SetWriteDeadline bounds writing. One that is over already is crypto/tls's way to
+// have no more written after its last words: what was written before goes out still.
+func (c *gatheredConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writing && !t.IsZero() && time.Until(t) <= 0 {
+		t = time.Now().Add(lastWrite)
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
 // Close closes the connection when what was written before is out.
 func (c *gatheredConn) Close() error {
 	c.mu.Lock()
@@ -99,7 +107,7 @@ func (c *gatheredConn) Close() error {
 	if !c.writing {
 		return c.Conn.Close()
 	}
-	_ = c.SetWriteDeadline(time.Now().Add(lastWrite)) // fails if it is closed already
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(lastWrite)) // fails if it is closed already
 	go func() {
 		c.mu.Lock()
 		for c.writing {
