@@ -58,10 +58,10 @@ func TestConnectionFaults(t *testing.T) {
 			id, _ := p.request()
 			fault(p, id)
 			// Whoever asked for too much would get it again; the others may ask again.
-			if got := await(t, "the end", first); got.err == nil || errors.Is(got.err, h2.ErrLost) == (name == "a huge header") || errors.Is(got.err, h2.ErrUnprocessed) {
+			if got := await(t, "the end", second); got.err == nil || errors.Is(got.err, h2.ErrLost) == (name == "a huge header") || errors.Is(got.err, h2.ErrUnprocessed) {
 				t.Errorf("error %v", got.err)
 			}
-			if got := await(t, "the end", second); !errors.Is(got.err, h2.ErrLost) || errors.Is(got.err, h2.ErrUnprocessed) {
+			if got := await(t, "the end", first); !errors.Is(got.err, h2.ErrLost) || errors.Is(got.err, h2.ErrUnprocessed) {
 				t.Errorf("error %v, want that the connection was lost", got.err)
 			}
 			await(t, "the end of the connection", c.Closed())
