@@ -26,6 +26,7 @@ type peer struct {
 	conn    net.Conn
 	deaf    bool      // does not answer pings
 	pings   [][8]byte // that were not answered
+	window  int       // what it may send, of all streams together
 	block   bytes.Buffer
 	encoder *hpack.Encoder
 	decoder *hpack.Decoder
@@ -35,7 +36,7 @@ type peer struct {
 func connect(t *testing.T, cfg h2.Config, settings ...http2.Setting) (*h2.Conn, *peer) {
 	t.Helper()
 	near, far := sockets(t)
-	p := &peer{Framer: http2.NewFramer(far, far), t: t, conn: far, decoder: hpack.NewDecoder(4096, nil)}
+	p := &peer{Framer: http2.NewFramer(far, far), t: t, window: 65535, conn: far, decoder: hpack.NewDecoder(4096, nil)}
 	p.encoder = hpack.NewEncoder(&p.block)
 	_ = far.SetDeadline(time.Now().Add(patience))
 	p.do(p.WriteSettings(settings...))
@@ -91,6 +92,9 @@ func (p *peer) expect(what string, wanted func(http2.Frame) bool) http2.Frame {
 		if ping, ok := f.(*http2.PingFrame); ok && !ping.IsAck() {
 			p.pings = append(p.pings, ping.Data)
 			p.pong()
+		}
+		if update, ok := f.(*http2.WindowUpdateFrame); ok && update.StreamID == 0 {
+			p.window += int(update.Increment)
 		}
 		if wanted(f) {
 			return f
@@ -154,9 +158,12 @@ func (p *peer) compress(fields ...string) []byte {
 	return p.block.Bytes()
 }
 
-// data writes data.
+// data writes data, when the connection's window allows it.
 func (p *peer) data(id uint32, end bool, data string) {
 	p.t.Helper()
+	if p.window -= len(data); p.window < 0 {
+		p.expect("a window", func(http2.Frame) bool { return p.window >= 0 })
+	}
 	p.do(p.WriteData(id, end, []byte(data)))
 }
 

@@ -188,10 +188,18 @@ func TestGatherLastWords(t *testing.T) {
 			<-gate.begun
 		}
 	}
-	if err := errors.Join(near.SetWriteDeadline(time.Now()), near.Close()); err != nil {
+	if err := near.SetWriteDeadline(time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	close(gate.open)
+	select {
+	case <-gate.begun: // the second is being written
+	case <-time.After(30 * time.Second):
+		t.Fatal("what was pending is not written")
+	}
+	if err := near.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if got, err := io.ReadAll(far); err != nil || string(got) != "last words" {
 		t.Errorf("%q came, error %v", got, err)
 	}
