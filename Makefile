@@ -92,8 +92,8 @@ bench: tools build ## gatehouse beside HAProxy and nginx; writes docs/benchmarks
 	cd e2e && $(GO) run ./bench -docs ../docs
 
 .PHONY: docs
-docs: ## generate docs/settings.md, deploy/rbac*.yaml, what the chart has of them, the kustomize base, and what is printed
-	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestDeployedRights|TestChartDoors|TestKubeconfigText|TestMigrateText' -update
+docs: ## generate docs/settings.md, docs/metrics.md, deploy/rbac*.yaml, what the chart has of them, the kustomize base, and what is printed
+	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestMetrics$$|TestDeployedRights|TestChartDoors|TestKubeconfigText|TestMigrateText' -update
 	cd e2e && $(GO) test ./chart -run TestKustomize -update
 
 # Tests make certificates with openssl; the certified issuer runs on Node.js; the

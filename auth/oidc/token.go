@@ -104,6 +104,20 @@ func UnverifiedSubject(token string) string {
 	return subject
 }
 
+// UnverifiedExpiry returns the `exp` of a token, or the zero time if it has none.
+// It says nothing of who made the token.
+func UnverifiedExpiry(token string) time.Time {
+	t, err := parse(token)
+	if err != nil {
+		return time.Time{}
+	}
+	expires, err := t.claims.date("exp")
+	if err != nil {
+		return time.Time{}
+	}
+	return expires
+}
+
 // registeredClaims are the claims that decide something here. A claim whose
 // name differs from one of them in case alone is refused: another reader of
 // the same token could take it for the real one.

@@ -150,7 +150,7 @@ func (h *health) registerMetrics() error {
 		gauge("gatehouse_serving_certificate_expiry_timestamp_seconds", "When the serving certificate ends, in Unix time.", nil,
 			func() float64 { return float64(h.parts.certificate.Expires().Unix()) }),
 	}
-	all = append(all, h.parts.fetches, h.parts.lookups, h.parts.groupLookups, issuerMetrics{&h.parts.issuers}, h.parts.crlMetric(), rightsMetrics{&h.rights})
+	all = append(all, h.parts.fetches, h.parts.lookups, h.parts.groupLookups, issuerMetrics{&h.parts.issuers}, h.parts.crlMetric(), rightsMetrics{&h.rights}, credentialMetrics{&h.parts.upstream})
 	for _, issuer := range h.parts.issuers.list() {
 		for _, result := range []bool{true, false} {
 			h.parts.fetches.WithLabelValues(issuerHash(issuer.URL()), resultLabel(result))

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write docs/settings.md, deploy/rbac*.yaml and testdata")
+var update = flag.Bool("update", false, "write docs/settings.md, docs/metrics.md, deploy/rbac*.yaml and testdata")
 
 // The reference page of the settings is the one that the struct describes.
 func TestSettingsReference(t *testing.T) {

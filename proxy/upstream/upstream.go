@@ -53,6 +53,9 @@ type Target struct {
 	TokenFile string
 	// Files are the files, besides TokenFile, of which the Target was made.
 	Files []string
+	// CertificateEnds is when gatehouse's own client certificate ends; zero if it
+	// has none.
+	CertificateEnds time.Time
 
 	bearer atomic.Pointer[string]
 	close  func()
@@ -164,6 +167,8 @@ func build(cfg *rest.Config, files []string) (*Target, error) {
 		URL: server, Requests: ours.Requests, Upgrades: ours.Upgrades, Callers: callers,
 		TokenFile: cfg.BearerTokenFile,
 		close:     func() { closeOurs(); closeCallers() },
+
+		CertificateEnds: certificateEnds(tlsConfig),
 	}
 	for _, file := range append(files, cfg.CAFile, cfg.CertFile, cfg.KeyFile) {
 		if file != "" {
