@@ -93,17 +93,19 @@ bench: tools build ## gatehouse beside HAProxy and nginx; writes docs/benchmarks
 
 .PHONY: docs
 docs: ## generate docs/settings.md, docs/metrics.md, deploy/rbac*.yaml, what the chart has of them, the kustomize base, and what is printed
-	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestMetrics$$|TestDeployedRights|TestChartDoors|TestKubeconfigText|TestMigrateText' -update
+	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestMetrics$$|TestDeployedRights|TestChartDoors|TestChartMonitoring|TestKubeconfigText|TestMigrateText' -update
 	cd e2e && $(GO) test ./chart -run TestKustomize -update
 
 # Tests make certificates with openssl; the certified issuer runs on Node.js; the
-# benchmarks compare with HAProxy and nginx, whose daemons are not used.
+# benchmarks compare with HAProxy and nginx, and alerts and dashboard are tested
+# with Prometheus, of all of which the daemons are not used.
 .PHONY: tools
 tools:
 	@missing=""; \
 	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v node >/dev/null && command -v npm >/dev/null || missing="$$missing nodejs npm"; \
 	PATH="$$PATH:/usr/sbin"; for daemon in haproxy nginx; do command -v $$daemon >/dev/null || missing="$$missing $$daemon"; done; \
+	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -q && apt-get install -qy $$missing; fi
 
 .PHONY: clean
