@@ -87,8 +87,10 @@ func (m *metrics) preset() {
 	for _, reason := range []string{"unreachable", "own_credential", "own_rights", "certificate", "timeout", "broken"} {
 		m.upstreamErrors.WithLabelValues(reason)
 	}
-	for _, reason := range []string{endedByDrain.label, endedByChange.label, string(auth.Expired), string(auth.Revoked)} {
-		m.ended.WithLabelValues(reason)
+	m.ended.WithLabelValues(endedByDrain.label)
+	m.ended.WithLabelValues(endedByChange.label)
+	for _, reason := range []auth.Reason{auth.Expired, auth.Revoked, auth.UnknownToken, auth.UnknownKey, auth.CertificateExpired, auth.CertificateRevoked} {
+		m.ended.WithLabelValues(string(reason)) // as a credential ends that was accepted
 	}
 	m.impersonations.WithLabelValues("", "denied")
 	m.impersonations.WithLabelValues("", "failed")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -93,17 +94,23 @@ func matched(t *testing.T, operator, pattern string, values []string) []string {
 }
 
 // Promise: an expression of an alert or of the dashboard asks for metrics, labels
-// and values that there are.
+// and values that there are; and each metric is in one of them.
 func TestExpressionsAskForWhatThereIs(t *testing.T) {
 	t.Parallel()
 	catalogue, sets := read(t, moduleRoot+"/docs/metrics.md"), labelSets()
-	for name, expression := range expressions(t) {
+	asked, all := map[string]bool{}, expressions(t)
+	maps.Copy(all, drawn(t))
+	for name, expression := range all {
 		for _, selected := range selector.FindAllStringSubmatch(expression, -1) {
 			metric := strings.TrimSuffix(selected[1], "_bucket")
 			if !strings.Contains(catalogue, "\n## `"+metric+"`\n") {
 				t.Errorf("%s asks for %s, which is not in docs/metrics.md", name, metric)
 			}
+			asked[metric] = true
 			for _, m := range matcher.FindAllStringSubmatch(selected[2], -1) {
+				if m[1] == "job" || m[1] == "instance" {
+					continue
+				}
 				set, known := sets[metric][m[1]]
 				if known && set.form != nil && set.form.MatchString(m[3]) {
 					continue
@@ -116,6 +123,11 @@ func TestExpressionsAskForWhatThereIs(t *testing.T) {
 			}
 		}
 	}
+	for _, heading := range regexp.MustCompile("(?m)^## `(.+)`$").FindAllStringSubmatch(catalogue, -1) {
+		if !asked[heading[1]] {
+			t.Errorf("neither an alert nor the dashboard shows %s", heading[1])
+		}
+	}
 }
 
 // expressions returns those of the alerts, by their names.
@@ -124,6 +136,27 @@ func expressions(t *testing.T) map[string]string {
 	all := map[string]string{}
 	for _, a := range alerts(t) {
 		all[a.Alert] = a.Expr
+	}
+	return all
+}
+
+// drawn returns the expressions of the dashboard, by the titles of their panels.
+func drawn(t *testing.T) map[string]string {
+	t.Helper()
+	var d struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal([]byte(read(t, moduleRoot+"/deploy/dashboard.json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, panel := range d.Panels {
+		for i, target := range panel.Targets {
+			all[fmt.Sprintf("%s, %d", panel.Title, i+1)] = target.Expr
+		}
 	}
 	return all
 }
@@ -185,7 +218,7 @@ func TestFailuresHaveAlerts(t *testing.T) {
 
 // The chart, which can read no file outside its folder, has the same files.
 func TestChartMonitoring(t *testing.T) {
-	for _, name := range []string{"alerts.yaml"} {
+	for _, name := range []string{"alerts.yaml", "dashboard.json"} {
 		want, copied := read(t, moduleRoot+"/deploy/"+name), moduleRoot+"/deploy/chart/gatehouse/files/"+name
 		if *update {
 			if err := os.WriteFile(copied, []byte(want), 0o644); err != nil {

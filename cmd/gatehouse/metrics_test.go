@@ -42,7 +42,7 @@ func metricsOfOneIssuer(t *testing.T) string {
 	w.upstream.setDown(true)
 	p.ask(t, anaToken, "/version")
 	p.anyMethod(t, http.MethodGet, "/version", http.Header{"Impersonate-User": {"ben"}})
-	metrics := p.metrics(t)
+	metrics := p.metrics(t, "connect")
 	mustNotHold(t, "/metrics", metrics, "unknown-token-of-fay", issuer.URL, "subject-1", `"ana"`, "BREW", "eyJ", "canary")
 	mustNotHold(t, "the log", p.log.text(), "unknown-token-of-fay", "eyJ")
 	return metrics
@@ -81,7 +81,7 @@ func metricsOfAll(t *testing.T) string {
 		p.anyMethod(t, http.MethodGet, "/version", http.Header{"Impersonate-User": {as}})
 	}
 	p.anyMethod(t, http.MethodGet, "/api/v1/pods?watch=true", nil)
-	metrics := p.metrics(t)
+	metrics := p.metrics(t, "watch")
 	mustNotHold(t, "/metrics", metrics, "unknown-token-of-fay", "token-of-the-builder", issuer.URL, `"ana"`, "eyJ", "canary")
 	return metrics
 }
@@ -99,8 +99,9 @@ func (p *process) anyMethod(t *testing.T, method, path string, header http.Heade
 	_ = resp.Body.Close()
 }
 
-// metrics returns /metrics once no request is under way any more.
-func (p *process) metrics(t *testing.T) string {
+// metrics returns /metrics once a request of this verb has been counted and none is
+// under way any more.
+func (p *process) metrics(t *testing.T, verb string) string {
 	t.Helper()
 	var metrics string
 	eventually(t, func() bool {
@@ -111,7 +112,7 @@ func (p *process) metrics(t *testing.T) string {
 				return false
 			}
 		}
-		return code == http.StatusOK
+		return code == http.StatusOK && strings.Contains(metrics, fmt.Sprintf("verb=%q} ", verb))
 	}, func() string { return metrics })
 	return metrics
 }

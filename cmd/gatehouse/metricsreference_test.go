@@ -78,7 +78,8 @@ func metricsReference(texts []string) string {
 
 ` + "`/metrics` on [the ops port](operations.md#two-ports), for Prometheus. No label holds a user, a path or text that a\n" +
 		"caller chose: each has the values below and no others. This page is written by `make docs` from what the\n" +
-		"process registers. What to act on is in [the runbook](runbook.md).\n\n" +
+		"process registers. What to act on is in [the runbook](runbook.md), and\n" +
+		"`deploy/dashboard.json` is a dashboard for Grafana.\n\n" +
 		"Beside these there are `go_*` and `process_*`, the usual ones of the Prometheus client.\n")
 	types, sets, all := typesOf(texts), labelSets(), strings.Join(texts, "")
 	for _, metric := range slices.Sorted(maps.Keys(types)) {
