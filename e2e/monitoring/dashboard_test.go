@@ -3,13 +3,24 @@ package monitoring_test
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
+	"html"
+	"net/http"
+	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kube-gatehouse/gatehouse/e2e/gatehouse"
 )
+
+var update = flag.Bool("update", false, "write "+drawing)
+
+const drawing = "docs/dashboard.svg"
 
 // panel is one of deploy/dashboard.json.
 type panel struct {
@@ -18,6 +29,7 @@ type panel struct {
 	GridPos                  struct{ H, W, X, Y int }
 	Datasource               struct{ UID string }
 	Targets                  []struct{ Expr, LegendFormat string }
+	FieldConfig              struct{ Defaults struct{ Unit string } }
 }
 
 // variable is what people choose at the top of the dashboard.
@@ -43,12 +55,16 @@ func loadDashboard(t *testing.T) dashboard {
 func TestDashboardForm(t *testing.T) {
 	t.Parallel()
 	d := loadDashboard(t)
+	picture := string(read(t, file(t, drawing)))
 	ids, taken := map[int]bool{}, map[[2]int]string{}
 	for _, p := range d.Panels {
 		if p.ID == 0 || ids[p.ID] || p.Title == "" {
 			t.Errorf("panel %d %q has no id or title, or another's id", p.ID, p.Title)
 		}
 		ids[p.ID] = true
+		if !strings.Contains(picture, ">"+html.EscapeString(p.Title)+"<") {
+			t.Errorf("%s lacks %q: go test ./monitoring -run TestDashboard -update", drawing, p.Title)
+		}
 		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
 			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
 				if x >= 24 || taken[[2]int{x, y}] != "" {
@@ -116,6 +132,52 @@ func TestDashboard(t *testing.T) {
 		}
 	}
 	eventually(t, func() error { return p.tellsOfTheCut(t, w.cut.OpsURL()) }, "the alerts")
+	checkMetrics(t, w.good)
+	if *update {
+		p.draw(t, d)
+	}
+}
+
+// checkMetrics has promtool judge what a gatehouse exposes.
+func checkMetrics(t *testing.T, g *gatehouse.Instance) {
+	t.Helper()
+	code, metrics, err := g.Ops(t.Context(), "/metrics")
+	if err != nil || code != http.StatusOK {
+		t.Fatal(code, err)
+	}
+	check := exec.CommandContext(t.Context(), program(t, "promtool"), "check", "metrics")
+	check.Stdin = strings.NewReader(metrics)
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("promtool check metrics: %v: %s", err, out)
+	}
+}
+
+// draw writes what the dashboard shows to docs/dashboard.svg, once there is enough
+// to see.
+func (p *prometheus) draw(t *testing.T, d dashboard) {
+	t.Helper()
+	const enough = time.Minute
+	select {
+	case <-time.After(time.Until(p.started.Add(enough))):
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+	picture := picture{start: p.started, end: time.Now()}
+	var panels []drawn
+	for _, one := range d.Panels {
+		drawn := drawn{panel: one}
+		for _, target := range one.Targets {
+			lines, err := p.over(t.Context(), substitute(target.Expr))
+			if err != nil {
+				t.Fatal(err)
+			}
+			drawn.add(lines, target.LegendFormat)
+		}
+		panels = append(panels, drawn)
+	}
+	if err := os.WriteFile(file(t, drawing), []byte(picture.String(panels)), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // shows fails if an expression returns nothing, or nothing but 0 unless zero will do.
