@@ -135,6 +135,9 @@ func (p *Proxy) observe(x *exchange, r *http.Request) {
 	if x.aborted {
 		attrs = append(attrs, slog.Bool("aborted", true))
 	}
+	if trace := traceID(r.Header); trace != "" {
+		attrs = append(attrs, slog.String("trace_id", trace))
+	}
 	if agent := r.UserAgent(); agent != "" {
 		attrs = append(attrs, slog.String("user_agent", bounded(agent)))
 	}
