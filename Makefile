@@ -9,9 +9,10 @@ COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 MODULES     := . e2e e2e/zitadel
 LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # kube-apiserver's CEL library brings the types of k8s.io/api, which nothing here
-# uses, and a parser that runs when a configuration is read: without inlining they
-# are 0.6 MB smaller. The Dockerfile has the same.
-GCFLAGS     := -gcflags "k8s.io/api/...=-l" -gcflags "github.com/antlr4-go/antlr/...=-l"
+# uses, a parser that runs when a configuration is read, and cel-go itself, which
+# is asked once for each token: without inlining they are 1.4 MB smaller. The
+# Dockerfile has the same.
+GCFLAGS     := -gcflags "k8s.io/api/...=-l" -gcflags "github.com/antlr4-go/antlr/...=-l" -gcflags "github.com/google/cel-go/...=-l"
 # The largest that a stripped binary may be, in bytes: 25 MB.
 MAX_BINARY  := 25000000
 

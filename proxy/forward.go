@@ -109,6 +109,7 @@ func (p *Proxy) received(x *exchange, out *http.Request, resp *http.Response) er
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		x.writer.status = resp.StatusCode // the connection is taken over, and writes it itself
 	}
+	p.recordStart(x, resp.StatusCode)
 	return nil
 }
 

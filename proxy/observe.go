@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy/audit"
 )
 
 // exchange is one request and its answer, as far as logs and metrics go.
@@ -38,9 +39,14 @@ type exchange struct {
 	body        *watchedBody   // the request's; nil if it has none
 	upstreamErr error
 	own         bool   // the answer is gatehouse's own
+	said        answer // that answer
 	aborted     bool   // the answer was cut off
+	panicked    bool
 	ended       *ended // why gatehouse ended it; nil if it did not
 	token       string // the caller's own, if it is passed on
+
+	judged bool         // by the audit policy
+	entry  *audit.Entry // nil if it is not recorded
 }
 
 // heard says that the API server has begun to answer, or need not any more.

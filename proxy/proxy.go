@@ -23,6 +23,7 @@ import (
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/proxy/address"
+	"github.com/kube-gatehouse/gatehouse/proxy/audit"
 	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
@@ -64,6 +65,8 @@ type Config struct {
 	// OnForbidden hears that the API server refused to gatehouse's own account
 	// what it did for a caller. Default: nobody does.
 	OnForbidden func()
+	// Audit records requests. Default: nobody does.
+	Audit *audit.Trail
 	// Metrics gets the proxy's metrics. Default: nobody does.
 	Metrics prometheus.Registerer
 	// Log gets one line for each request. Default: discarded.
@@ -196,6 +199,7 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		return
 	}
 	x.identity = identity
+	p.beginRecord(x, r)
 	who, class := caller{identity.Kind, identity.Name}, classOf(x.kind)
 	used, full := p.inFlight.enter(who, class)
 	if full != nil {
@@ -306,7 +310,7 @@ func (p *Proxy) refuse(x *exchange, r *http.Request, err error) {
 }
 
 func (p *Proxy) answer(x *exchange, r *http.Request, a answer) {
-	x.own = true
+	x.own, x.said = true, a
 	x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
 	a.write(&x.writer, r)
 }
@@ -318,6 +322,7 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 	if fault != nil && fault != http.ErrAbortHandler { //nolint:errorlint // the panic's value is compared, as net/http does
 		// The value may hold anything, a token too; the stack names functions.
 		p.cfg.Log.Error("panic while serving a request", "audit_id", x.id, "stack", string(debug.Stack()))
+		x.panicked = true
 		if x.writer.status == 0 {
 			p.answer(x, r, internalError)
 			fault = nil
@@ -325,6 +330,7 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 	}
 	x.aborted = fault != nil
 	p.observe(x, r)
+	p.endRecord(x, r)
 	if fault != nil {
 		panic(http.ErrAbortHandler) // ends this stream or connection alone
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth/tokenfile"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenreview"
 	"github.com/kube-gatehouse/gatehouse/cmd/reload"
+	"github.com/kube-gatehouse/gatehouse/proxy/audit"
 	"github.com/kube-gatehouse/gatehouse/proxy/serve"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
@@ -45,6 +46,7 @@ type parts struct {
 	self         selfName
 	reviews      reviewMetrics
 	revoked      revocation.Live
+	audit        *audit.Trail           // nil if nothing is recorded
 	rightsStale  chan struct{}          // holds one value if our own rights should be asked about again
 	recheck      atomic.Pointer[func()] // judges the streams under way again; nil before there are any
 	watcher      *reload.Watcher
@@ -97,6 +99,7 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 		f.addAll("REVOCATION_FILE", p.watcher.Add(reload.Source{Name: "revocation_file", Files: []string{s.RevocationFile}, Load: p.loadRevocations}))
 	}
 	p.addTokenReview(f)
+	p.addAudit(f)
 	p.warnOfTenant()
 	return p
 }

@@ -29,8 +29,8 @@ func importFault(from, imported string) string {
 		return "auth imports the standard library alone"
 	case strings.HasPrefix(imported, "k8s.io/client-go") && from != "proxy/upstream" && !below(from, "cmd"):
 		return "client-go is for proxy/upstream and cmd"
-	case strings.HasPrefix(imported, "k8s.io/apiserver") && from != "proxy" && from != "auth/authconfig":
-		return "k8s.io/apiserver is for proxy (what a request is to Kubernetes) and auth/authconfig (its configuration)"
+	case strings.HasPrefix(imported, "k8s.io/apiserver") && from != "proxy" && from != "proxy/audit" && from != "auth/authconfig":
+		return "k8s.io/apiserver is for proxy (what a request is to Kubernetes), proxy/audit (its policy and events) and auth/authconfig (its configuration)"
 	}
 	return ""
 }
@@ -147,6 +147,8 @@ func TestImportRules(t *testing.T) {
 		{"proxy", "k8s.io/client-go/rest", false},
 		{"proxy/upstream", "k8s.io/client-go/rest", true},
 		{"proxy/serve", "k8s.io/apiserver/pkg/server", false},
+		{"proxy/audit", "k8s.io/apiserver/pkg/audit/policy", true},
+		{"proxy/audit", "k8s.io/client-go/rest", false},
 		{"auth", "net/http", true},
 		{"auth", "github.com/go-jose/go-jose/v4", false},
 		{"auth", module + "auth/oidc", false},

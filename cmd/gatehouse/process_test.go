@@ -23,6 +23,7 @@ type process struct {
 	roots        *x509.CertPool
 	address, ops string
 	log          *logLines
+	stdout       *logLines
 	stop         context.CancelFunc // stands for SIGTERM
 	done         chan struct{}
 	code         int // once done is closed
@@ -42,11 +43,12 @@ func (w *world) start(t *testing.T, settings map[string]string) *process {
 func (w *world) launch(t *testing.T, settings map[string]string, begun func(line string) bool) *process {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	p := &process{client: w.newClient(t, true), roots: w.ca.Pool(), log: newLogLines(), stop: stop, done: make(chan struct{})}
+	p := &process{client: w.newClient(t, true), roots: w.ca.Pool(), log: newLogLines(), stdout: newLogLines(), stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
 		defer p.log.close()
-		p.code = run(ctx, []string{"serve"}, w.environ(settings), strings.NewReader(""), io.Discard, p.log)
+		defer p.stdout.close()
+		p.code = run(ctx, []string{"serve"}, w.environ(settings), strings.NewReader(""), p.stdout, p.log)
 	}()
 	t.Cleanup(func() {
 		p.client.CloseIdleConnections() // else the server waits a second for them

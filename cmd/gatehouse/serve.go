@@ -26,7 +26,7 @@ func newServe(environ map[string]string) *cobra.Command {
 			"  GATEHOUSE_OIDC_ISSUER_URL=https://login.example.com GATEHOUSE_OIDC_CLIENT_ID=kubernetes \\\n" +
 			"  gatehouse serve",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runServe(cmd.Context(), environ, cmd.ErrOrStderr())
+			return runServe(cmd.Context(), environ, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 }
@@ -56,7 +56,7 @@ func newLog(environ map[string]string, w io.Writer) *slog.Logger {
 }
 
 // runServe is the command serve.
-func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) error {
+func runServe(ctx context.Context, environ map[string]string, stdout, stderr io.Writer) error {
 	log := newLog(environ, stderr)
 	p, err := load(environ, log)
 	if err != nil {
@@ -79,6 +79,12 @@ func runServe(ctx context.Context, environ map[string]string, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
+
+	endAudit, err := p.startAudit(ctx, stdout)
+	if err != nil {
+		return err
+	}
+	defer endAudit()
 
 	// Reloads, keys and probes go on while the last requests end.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -135,6 +141,7 @@ func (h *health) newProxy() (*proxy.Proxy, error) {
 		MayName:        h.mayName,
 		NotReady:       func() bool { return h.upstreamError() != nil },
 		OnForbidden:    h.doubtRights,
+		Audit:          p.audit,
 		Metrics:        p.metrics,
 		Log:            p.log,
 	})

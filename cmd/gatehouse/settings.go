@@ -62,6 +62,9 @@ type settings struct {
 	TrustedProxies []string `env:"TRUSTED_PROXIES" doc:"Addresses and ranges, such as 10.0.0.0/8, of proxies before gatehouse, separated by commas: X-Forwarded-For of theirs says where a request comes from."`
 	ProxyProtocol  string   `env:"PROXY_PROTOCOL" envDefault:"off" doc:"off, or on: connections from TRUSTED_PROXIES must begin with a header of the PROXY protocol, version 1 or 2."`
 
+	AuditPolicyFile string `env:"AUDIT_POLICY_FILE" doc:"Audit policy (audit.k8s.io/v1), as kube-apiserver's --audit-policy-file: which requests are recorded. Together with GATEHOUSE_AUDIT_LOG_PATH. Reloaded when it changes."`
+	AuditLogPath    string `env:"AUDIT_LOG_PATH" doc:"File that audit events are added to, one JSON object a line; - is standard output. A file that was moved away is made anew."`
+
 	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" envDefault:"5s" doc:"How long to go on serving after SIGTERM, not ready, so that load balancers stop sending."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"20s" doc:"How long requests under way then have to end before they are cut off. Watches are ended at once."`
 
@@ -277,6 +280,7 @@ func (s *settings) check(f *faults) {
 	s.checkProxies(f)
 	s.checkCredentials(f)
 	s.checkClaimSources(f)
+	s.checkAudit(f)
 	s.Limits.check(f)
 }
 

@@ -38,6 +38,8 @@ func settingTests() map[string]settingTest {
 		"END_STREAMS":            testEndStreams,
 		"SHUTDOWN_DELAY":         testShutdownDelay,
 		"SHUTDOWN_TIMEOUT":       testShutdownTimeout,
+		"AUDIT_POLICY_FILE":      testAuditPolicyFile,
+		"AUDIT_LOG_PATH":         testAuditLogPath,
 		"LOG_LEVEL":              testLogLevel,
 		"LOG_FORMAT":             testLogFormat,
 	}
