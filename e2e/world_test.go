@@ -70,6 +70,8 @@ func TestMainPath(t *testing.T) {
 			"own rights":                   w.testOwnRights,
 			"others' rights":               w.testOthersRights,
 			"client address":               w.testClientAddress,
+			"audit":                        w.testAudit,
+			"audited refusals":             w.testAuditedRefusals,
 			"reserved names":               w.testReserved,
 			"shipped rights":               w.testShippedRights,
 			"printed rights":               w.testPrintedRights,

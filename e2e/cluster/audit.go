@@ -13,8 +13,15 @@ import (
 
 // AuditEvents returns what the API server recorded so far, oldest first: who
 // asked, whom they impersonated, and what was answered.
-func (c *Cluster) AuditEvents() ([]auditv1.Event, error) {
-	f, err := os.Open(c.files.auditLog)
+func (c *Cluster) AuditEvents() ([]auditv1.Event, error) { return ReadAuditLog(c.files.auditLog) }
+
+// AuditPolicyFile is the policy by which the API server records.
+func (c *Cluster) AuditPolicyFile() string { return c.files.auditPolicy }
+
+// ReadAuditLog returns the events in a file of JSON lines, oldest first; none if
+// there is no file yet.
+func ReadAuditLog(path string) ([]auditv1.Event, error) {
+	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

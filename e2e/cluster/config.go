@@ -20,13 +20,20 @@ const NodeName = "node-1"
 // apiServerName is whom a node expects to be asked by.
 const apiServerName = "kube-apiserver-kubelet-client"
 
-// auditPolicy records who asked for what, once for each request.
+// auditPolicy records who asked for what, once for each request. Of the group
+// audit-rules it does so by every kind of rule: a test compares who goes by them.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - level: None
   users: [system:apiserver, admin, "system:kube-controller-manager", "system:node:node-1", "system:kube-scheduler"]
+- {level: None, userGroups: [audit-rules], verbs: [get, list], resources: [{group: "", resources: [configmaps], resourceNames: [quiet]}]}
+- {level: None, userGroups: ["system:authenticated"], nonResourceURLs: ["/healthz/ping*"]}
+- {level: None, userGroups: [audit-rules], namespaces: [dev], resources: [{group: "", resources: ["*/log"]}]}
+- {level: None, users: [quiet-user]}
+- {level: Metadata, userGroups: [audit-rules], verbs: [watch], omitStages: [ResponseStarted]}
+- {level: Request, userGroups: [audit-rules], verbs: [deletecollection]}
 - level: Metadata
 `
 
