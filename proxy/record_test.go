@@ -221,3 +221,25 @@ func TestStreamIsRecorded(t *testing.T) {
 		t.Errorf("at its end: %+v", over)
 	}
 }
+
+// Promise: an answer that was cut off is on the record as that, and is no panic.
+func TestCutAnswerIsRecorded(t *testing.T) {
+	g := newRecorded(t, "omitStages: [RequestReceived]\nrules: [{level: Metadata}]", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	resp, err := g.client(2).Do(g.request(http.MethodGet, "/api/v1/pods", "badge-canary"))
+	if err == nil { // else its header did not come through either
+		_, err = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	if err == nil {
+		t.Error("the answer looks whole to its caller")
+	}
+	events := g.events()
+	if len(events) != 1 || events[0].Stage != auditv1.StageResponseComplete || events[0].Annotations[audit.Aborted] != "true" {
+		t.Errorf("recorded: %+v", events)
+	}
+}
