@@ -240,6 +240,7 @@ func files() []file {
 		{"entra.clientSecret", "entra-client-secret", "ENTRA_CLIENT_SECRET_FILE", nil},
 		{"entra.ca", "entra-ca", "ENTRA_CA_FILE", "PEM"},
 		{"kubeconfig", "kubeconfig", "KUBECONFIG", nil},
+		{"audit.policy", "audit-policy", "AUDIT_POLICY_FILE", "kind: Policy\n"},
 	}
 }
 
@@ -279,7 +280,11 @@ func fileRows(t *testing.T) []row {
 	return append(rows,
 		// YAML is as good as a text.
 		row{"authenticationConfig.content", map[string]any{"jwt": []any{}}, nil, "ConfigMap/gatehouse", ".data.authentication-config", "jwt: []"},
-		row{"revocations.content", map[string]any{"users": []any{}}, nil, "ConfigMap/gatehouse", ".data.revocations", "users: []"})
+		row{"revocations.content", map[string]any{"users": []any{}}, nil, "ConfigMap/gatehouse", ".data.revocations", "users: []"},
+		row{"audit.policy.content", map[string]any{"rules": []any{}}, nil, "ConfigMap/gatehouse", ".data.audit-policy", "rules: []"},
+		// The two settings come together.
+		row{"audit.policy.existingSecret", "mine", nil, deployment, environment("GATEHOUSE_AUDIT_LOG_PATH"), "-"},
+		row{"audit.logPath", "/audit/log", with("audit.policy.existingSecret", "mine"), deployment, environment("GATEHOUSE_AUDIT_LOG_PATH"), "/audit/log"})
 }
 
 // check is r with what it is to show.

@@ -16,6 +16,7 @@ where it comes from, and the variable that names it.
   (dict "name" "entra-client-secret" "path" "entra.clientSecret" "source" $v.entra.clientSecret "variable" "ENTRA_CLIENT_SECRET_FILE")
   (dict "name" "entra-ca" "path" "entra.ca" "source" $v.entra.ca "variable" "ENTRA_CA_FILE")
   (dict "name" "kubeconfig" "path" "kubeconfig" "source" $v.kubeconfig "variable" "KUBECONFIG")
+  (dict "name" "audit-policy" "path" "audit.policy" "source" $v.audit.policy "variable" "AUDIT_POLICY_FILE")
 -}}
 {{- $set := list -}}
 {{- range $files -}}
@@ -125,6 +126,9 @@ true
 {{- end -}}
 {{- range include "gatehouse.files" . | fromYamlArray -}}
 {{- include "gatehouse.setting" (list .variable (printf "/etc/gatehouse/%s/%s" .name .source.key)) -}}
+{{- if eq .path "audit.policy" -}}
+{{- include "gatehouse.setting" (list "AUDIT_LOG_PATH" $v.audit.logPath) -}}
+{{- end -}}
 {{- end -}}
 {{- range $name, $value := $v.settings -}}
 {{- include "gatehouse.setting" (list $name $value) -}}
