@@ -72,7 +72,9 @@ func annotations(x *exchange) map[string]string {
 	if x.identity != nil {
 		all[audit.Credential] = string(x.identity.Kind)
 		all[audit.Issuer] = x.identity.Issuer
-		all[audit.CredentialID] = strings.Join(x.identity.IDs, ",")
+		if ids := x.identity.IDs; len(ids) > 0 {
+			all[audit.CredentialID] = ids[0] // the others would do, but were not presented
+		}
 	}
 	if x.refusal != nil {
 		all[audit.Credential], all[audit.Refused] = string(x.refusal.Kind), string(x.refusal.Reason)

@@ -40,6 +40,7 @@ func (t *translation) kubeOIDCProxy() error {
 		t.set("LOG_FORMAT", format)
 	}
 	t.translatePlain()
+	t.addAudit()
 	t.passThrough()
 	t.actAs()
 	t.noteProxies()
@@ -58,6 +59,22 @@ func (t *translation) addConfigFile() {
 		t.config = content
 	default:
 		t.setFile("AUTHENTICATION_CONFIG", path)
+	}
+}
+
+// addAudit translates the audit log, which either program keeps by both flags
+// alone.
+func (t *translation) addAudit() {
+	policy, log := t.flags.get("audit-policy-file"), t.flags.get("audit-log-path")
+	switch {
+	case policy != "" && log != "":
+		t.setFile("AUDIT_POLICY_FILE", policy)
+		t.set("AUDIT_LOG_PATH", log)
+		t.note(Differs, "--audit-log-path: gatehouse never rotates the file, and records no bodies, whatever the level. It makes a file anew that was moved away.")
+	case policy != "":
+		t.note(LeftOut, "--audit-policy-file: nothing is recorded without --audit-log-path.")
+	case log != "":
+		t.note(LeftOut, "--audit-log-path: nothing is recorded without --audit-policy-file.")
 	}
 }
 

@@ -10,7 +10,7 @@ const (
 	noSNI        = "gatehouse has one serving certificate: put every name into it."
 	noSharing    = "gatehouse shares its port with nobody."
 	noHTTP1Only  = "gatehouse serves HTTP/2 and HTTP/1.1; MAX_STREAMS_PER_CONNECTION bounds a connection."
-	noAudit      = "gatehouse has no audit log of its own. The API server's names the caller as impersonatedUser, and gatehouse's log has one line for each request, with the same id."
+	noAudit      = "gatehouse's audit log is one file or standard output, JSON lines of audit.k8s.io/v1; rotating and shipping it is left to the platform."
 	inKubeconfig = "gatehouse reads where the API server is, and its own credential, from one kubeconfig: write them there, as its current context, and name it in GATEHOUSE_KUBECONFIG."
 	neverAs      = "gatehouse is nobody else at the API server: it refuses as fields in its kubeconfig."
 	noInsecure   = "gatehouse always verifies the API server: put its CA into the kubeconfig."
@@ -45,6 +45,7 @@ func kubeOIDCProxyFlags() []flag {
 		flag{name: "tls-cert-file", variable: "TLS_CERT_FILE", file: true},
 		flag{name: "tls-private-key-file", variable: "TLS_KEY_FILE", file: true},
 		flag{name: "kubeconfig", variable: "KUBECONFIG", file: true},
+		flag{name: "audit-policy-file"}, flag{name: "audit-log-path"},
 		flag{name: "http2-max-streams-per-connection"}, flag{name: "logging-format"},
 	)
 	for _, group := range []struct{ why, names string }{
@@ -72,7 +73,7 @@ func kubeOIDCProxyFlags() []flag {
 }
 
 const (
-	auditFlags = "audit-policy-file audit-log-path audit-log-maxage audit-log-maxbackup audit-log-maxsize audit-log-format audit-log-version audit-log-compress! audit-log-mode " +
+	auditFlags = "audit-log-maxage audit-log-maxbackup audit-log-maxsize audit-log-format audit-log-version audit-log-compress! audit-log-mode " +
 		"audit-log-batch-buffer-size audit-log-batch-max-size audit-log-batch-max-wait audit-log-batch-throttle-enable! audit-log-batch-throttle-qps audit-log-batch-throttle-burst " +
 		"audit-log-truncate-enabled! audit-log-truncate-max-batch-size audit-log-truncate-max-event-size audit-webhook-config-file audit-webhook-initial-backoff audit-webhook-version audit-webhook-mode " +
 		"audit-webhook-batch-buffer-size audit-webhook-batch-max-size audit-webhook-batch-max-wait audit-webhook-batch-throttle-enable! audit-webhook-batch-throttle-qps audit-webhook-batch-throttle-burst " +
