@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+
+	"github.com/kube-gatehouse/gatehouse/e2e/cluster"
 	"github.com/kube-gatehouse/gatehouse/e2e/gatehouse"
 	"github.com/kube-gatehouse/gatehouse/e2e/kubectl"
 	"github.com/kube-gatehouse/gatehouse/e2e/pki"
@@ -60,7 +64,8 @@ func (s *suite) streams() []string {
 }
 
 // testRevoked: when a token is revoked, so are its streams: the client's end
-// closes, and the node's.
+// closes, and the node's. The audit log has them from their start, and at their
+// end, as the API server's has.
 func (s *suite) testRevoked(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "revoked.yaml")
 	entries := "revoked:\n"
@@ -71,7 +76,11 @@ func (s *suite) testRevoked(t *testing.T) {
 		}
 	}
 	revoke("- jti: nobody\n")
-	g := s.startGatehouse(t, map[string]string{"GATEHOUSE_REVOCATION_FILE": file})
+	record := filepath.Join(t.TempDir(), "audit.log")
+	g := s.startGatehouse(t, map[string]string{
+		"GATEHOUSE_REVOCATION_FILE":   file,
+		"GATEHOUSE_AUDIT_POLICY_FILE": s.Cluster.AuditPolicyFile(), "GATEHOUSE_AUDIT_LOG_PATH": record,
+	})
 	for _, over := range []string{webSocket, spdy} {
 		for verb, open := range map[string]func(context.Context, *testing.T, *kubectl.Kubectl) func() error{
 			"exec": s.openExec, "port-forward": s.openForward,
@@ -84,6 +93,7 @@ func (s *suite) testRevoked(t *testing.T) {
 				if open := s.streams(); len(open) != 1 {
 					t.Fatalf("open on the node: %q, want one", open)
 				}
+				s.awaitStages(ctx, t, record, p, auditv1.StageResponseStarted)
 				revoke("- jti: " + jti + "\n")
 				if err := ended(); err != nil {
 					t.Error(err)
@@ -92,10 +102,52 @@ func (s *suite) testRevoked(t *testing.T) {
 				if _, err := g.AwaitLog(ctx, p.name+"@example.com", `"ended":"revoked"`); err != nil {
 					t.Error(err)
 				}
+				last := s.awaitStages(ctx, t, record, p, auditv1.StageResponseStarted, auditv1.StageResponseComplete)
+				if last.Annotations["kube-gatehouse.github.io/ended"] != "revoked" || last.ResponseStatus.Code != http.StatusSwitchingProtocols {
+					t.Errorf("recorded at its end: %+v", last)
+				}
 				s.passed.add(cell{"ends when revoked: " + verb, builtKubectl, over})
 			})
 		}
 	}
+}
+
+// awaitStages waits until gatehouse and the API server have recorded these stages of
+// the one stream of p, under one id, and returns gatehouse's last event of it.
+func (s *suite) awaitStages(ctx context.Context, t *testing.T, record string, p person, stages ...auditv1.Stage) auditv1.Event {
+	t.Helper()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		events, err := cluster.ReadAuditLog(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours := slices.DeleteFunc(events, func(e auditv1.Event) bool {
+			return e.User.Username != p.name+"@example.com" || e.ObjectRef == nil || e.ObjectRef.Subresource == ""
+		})
+		theirs, err := s.Cluster.AuditEvents()
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs = slices.DeleteFunc(theirs, func(e auditv1.Event) bool { return len(ours) == 0 || e.AuditID != ours[0].AuditID })
+		if slices.Equal(stagesOf(ours), stages) && slices.Equal(stagesOf(theirs), stages) {
+			return ours[len(ours)-1]
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("recorded are %v, and by the API server %v, want %v", stagesOf(ours), stagesOf(theirs), stages)
+		case <-ticker.C:
+		}
+	}
+}
+
+func stagesOf(events []auditv1.Event) []auditv1.Stage {
+	var stages []auditv1.Stage
+	for _, e := range events {
+		stages = append(stages, e.Stage)
+	}
+	return stages
 }
 
 // revocable is a person whose token has an id.

@@ -115,3 +115,40 @@ func TestRequestURI(t *testing.T) {
 		}
 	}
 }
+
+// Promise: whatever the query, what is recorded of it are known parameters as
+// they came, and all that is missing is counted.
+func FuzzRequestURI(f *testing.F) {
+	for _, query := range []string{"", "watch=1", "command=canary&container=c", "&&a&limit", "%77atch=1&watch=%zz", "limit=1;command=x", "=&=", "watch=?limit"} {
+		f.Add("/api/v1/pods", query)
+	}
+	f.Fuzz(func(t *testing.T, path, query string) {
+		got, leftOut := requestURI(&url.URL{Path: "/" + path, RawQuery: query}, false)
+		if len(got) > maxURI+len(cut) {
+			t.Fatalf("%d bytes", len(got))
+		}
+		if strings.HasSuffix(got, cut) {
+			return
+		}
+		_, recorded, _ := strings.Cut(got, "?")
+		given := 0
+		for pair := range strings.SplitSeq(query, "&") {
+			if pair != "" {
+				given++
+			}
+		}
+		kept := 0
+		for pair := range strings.SplitSeq(recorded, "&") {
+			if pair == "" {
+				continue
+			}
+			kept++
+			if !isKnown(pair) || !strings.Contains("&"+query+"&", "&"+pair+"&") {
+				t.Errorf("%q is recorded of %q", pair, query)
+			}
+		}
+		if kept+leftOut != given {
+			t.Errorf("%d of %d are recorded, and %d left out: %s", kept, given, leftOut, got)
+		}
+	})
+}
