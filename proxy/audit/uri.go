@@ -5,22 +5,6 @@ import (
 	"strings"
 )
 
-// parameters are those of a query that are recorded: what the API server itself
-// reads, and says how it was asked. The command of an exec is not among them, nor
-// anything that it does not know: either may hold a secret.
-var parameters = [...]string{
-	// What is asked for, and how (apimachinery v0.37, pkg/apis/meta/v1).
-	"allowWatchBookmarks", "continue", "dryRun", "fieldManager", "fieldSelector", "fieldValidation", "force",
-	"gracePeriodSeconds", "ignoreStoreReadErrorWithClusterBreakingPotential", "labelSelector", "limit",
-	"orphanDependents", "pretty", "propagationPolicy", "resourceVersion", "resourceVersionMatch",
-	"sendInitialEvents", "timeout", "timeoutSeconds", "watch",
-	// Logs, exec, attach and port-forward (api v0.37, core/v1).
-	"container", "follow", "insecureSkipTLSVerifyBackend", "limitBytes", "ports", "previous", "sinceSeconds",
-	"sinceTime", "stderr", "stdin", "stdout", "stream", "tailLines", "timestamps", "tty",
-	// The API server's own paths.
-	"exclude", "hash", "seconds", "verbose",
-}
-
 const (
 	maxURI       = 4096
 	maxUserAgent = 1024 // kube-apiserver's (v1.37, pkg/audit/request.go)
@@ -52,13 +36,24 @@ func requestURI(u *url.URL, all bool) (uri string, leftOut int) {
 	return bounded(uri, maxURI), leftOut
 }
 
-// isKnown does not decode the name: none that is meant for the API server needs it.
+// isKnown reports whether a parameter is recorded: one that the API server itself
+// reads, and that says how it was asked. The command of an exec is none of them,
+// nor anything that is not known here: either may hold a secret. The name is not
+// decoded: nobody who means the API server encodes one of these.
 func isKnown(pair string) bool {
-	name, _, _ := strings.Cut(pair, "=")
-	for _, known := range parameters {
-		if name == known {
-			return true
-		}
+	switch name, _, _ := strings.Cut(pair, "="); name {
+	case
+		// What is asked for, and how (apimachinery v0.37, pkg/apis/meta/v1).
+		"allowWatchBookmarks", "continue", "dryRun", "fieldManager", "fieldSelector", "fieldValidation", "force",
+		"gracePeriodSeconds", "ignoreStoreReadErrorWithClusterBreakingPotential", "labelSelector", "limit",
+		"orphanDependents", "pretty", "propagationPolicy", "resourceVersion", "resourceVersionMatch",
+		"sendInitialEvents", "timeout", "timeoutSeconds", "watch",
+		// Logs, exec, attach and port-forward (api v0.37, core/v1).
+		"container", "follow", "insecureSkipTLSVerifyBackend", "limitBytes", "ports", "previous", "sinceSeconds",
+		"sinceTime", "stderr", "stdin", "stdout", "stream", "tailLines", "timestamps", "tty",
+		// The API server's own paths.
+		"exclude", "hash", "seconds", "verbose":
+		return true
 	}
 	return false
 }
