@@ -114,11 +114,11 @@ func TestRequestBodyFails(t *testing.T) {
 		body   io.Reader
 		length int64
 	}{
-		"too short":       {strings.NewReader("body"), 5},
-		"too long":        {strings.NewReader("body"), 3},
-		"cut off":         {io.MultiReader(strings.NewReader("body"), failing{io.ErrUnexpectedEOF}), -1},
-		"another error":   {io.MultiReader(strings.NewReader("body"), failing{errors.New("another")}), -1},
-		"wrapped EOF":     {io.MultiReader(strings.NewReader("body"), failing{errors.Join(errors.New("lost"), io.EOF)}), -1},
+		"too short":     {strings.NewReader("body"), 5},
+		"too long":      {strings.NewReader("body"), 3},
+		"cut off":       {io.MultiReader(strings.NewReader("body"), failing{io.ErrUnexpectedEOF}), -1},
+		"another error": {io.MultiReader(strings.NewReader("body"), failing{errors.New("another")}), -1},
+		"wrapped EOF":   {io.MultiReader(strings.NewReader("body"), failing{errors.Join(errors.New("lost"), io.EOF)}), -1},
 	}
 	for name, test := range lengths {
 		t.Run(name, func(t *testing.T) {
