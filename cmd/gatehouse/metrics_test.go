@@ -64,6 +64,7 @@ func metricsOfAll(t *testing.T) string {
 		"AUTHENTICATION_CONFIG": w.writeConfig(t, "v1", "anonymous: {enabled: true, conditions: [{path: /version}]}\n", w.jwt(issuer, plainMapping)),
 		"TOKEN_REVIEW":          "true", "REVOCATION_FILE": w.write(t, "revoked.yaml", "revoked:\n- jti: stolen\n"),
 		"CLIENT_CA_FILE": people.path("ca.crt"), "CLIENT_CRL_FILE": people.path("ca.crl"),
+		"AUDIT_POLICY_FILE": w.write(t, "audit-policy.yaml", policyOfAll), "AUDIT_LOG_PATH": "-",
 	})
 	p := w.start(t, settings)
 	p.awaitReady(t, http.StatusOK, "[+]issuer/"+issuer.URL+" ok")

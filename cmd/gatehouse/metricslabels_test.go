@@ -61,7 +61,7 @@ func labelSets() map[string]map[string]labelSet {
 		note: "`499`: the caller left before the answer. `101`: an upgraded connection"}
 	issuer := labelSet{form: regexp.MustCompile(`^sha256:[0-9a-f]{64}$`), shown: "`sha256:` and the SHA-256 of the issuer's URL, for each configured issuer"}
 	succeeded := one("success", "failure")
-	source := one("serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file", "authentication_config", "client_ca", "revocation_file", "entra")
+	source := one("serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file", "authentication_config", "client_ca", "revocation_file", "entra", "audit_policy")
 	source.note = "See [reloads](operations.md#reloads)"
 	reasons := texts(auth.Reasons())
 	build := currentBuild()
@@ -79,6 +79,7 @@ func labelSets() map[string]map[string]labelSet {
 		"gatehouse_impersonations_total": {"mode": {values: []string{"", "serviceaccount", "user-info", "legacy"}, note: "Empty if it was not allowed"},
 			"decision": one("allowed", "denied", "failed")},
 		"gatehouse_rejected_total":                          {"limit": one("header_lines", "user_requests", "user_streams", "all_requests", "all_streams", "failed_authentications", "slow_body", "connections").told("See [limits](operations.md#limits)")},
+		"gatehouse_audit_events_total":                      {"outcome": one("written", "dropped", "failed").told("`dropped`: the buffer was full. `failed`: it could not be written")},
 		"gatehouse_token_reviews_total":                     {"outcome": one(texts(tokenreview.Outcomes())...)},
 		"gatehouse_rights_rule_missing":                     {"rule": one(upstream.RuleNames()...).told("`extra`: any other key. `requests`: what may be asked in people's names")},
 		"gatehouse_issuer_ready":                            {"issuer_hash": issuer},

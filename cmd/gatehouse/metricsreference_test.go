@@ -18,6 +18,7 @@ import (
 
 // present says when a metric is there, if it is not always.
 var present = map[string]string{
+	"gatehouse_audit_events_total":                      "With `GATEHOUSE_AUDIT_POLICY_FILE` only.",
 	"gatehouse_token_reviews_total":                     "With `GATEHOUSE_TOKEN_REVIEW` only.",
 	"gatehouse_token_review_duration_seconds":           "With `GATEHOUSE_TOKEN_REVIEW` only.",
 	"gatehouse_rights_missing":                          "Once the API server has told.",
