@@ -142,7 +142,8 @@ func (w world) testDeploy(t *testing.T) {
 	}
 	applied := 0
 	for _, file := range files {
-		if !strings.HasSuffix(file.Name(), ".yaml") {
+		// The rules are Prometheus' own; the chart makes an object of them.
+		if !strings.HasSuffix(file.Name(), ".yaml") || file.Name() == "alerts.yaml" {
 			continue
 		}
 		applied++
