@@ -173,6 +173,7 @@ var notAlerted = map[string]map[string]string{
 	},
 	"gatehouse_impersonations_total decision":                {"allowed": "no failure", "denied": "as the cluster's rules say"},
 	"gatehouse_authentication_attempts_total result":         {"accepted": "no failure", "no_credential": "anybody may come without"},
+	"gatehouse_audit_events_total outcome":                   {"written": "no failure"},
 	"gatehouse_group_lookups_total result":                   {"success": "no failure"},
 	"gatehouse_jwks_fetches_total result":                    {}, // both are compared
 	"gatehouse_upstream_errors_total reason":                 {},

@@ -54,7 +54,12 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.nowhere = "https://" + proc.Loopback(nobody[0])
+	audit := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := pki.WriteFile(audit, []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n")); err != nil {
+		t.Fatal(err)
+	}
 	w.good = w.start(t, gatehouse.Config{}, map[string]string{
+		"GATEHOUSE_AUDIT_POLICY_FILE": audit, "GATEHOUSE_AUDIT_LOG_PATH": filepath.Join(filepath.Dir(audit), "audit.log"),
 		"GATEHOUSE_TOKEN_AUTH_FILE": w.tokens.Path(), "GATEHOUSE_CLIENT_CA_FILE": ca, "GATEHOUSE_CLIENT_CRL_FILE": lists,
 		"GATEHOUSE_JWKS_REFRESH_INTERVAL": "1s", "GATEHOUSE_TOKEN_REVIEW": "true", "GATEHOUSE_MAX_STREAMS_PER_USER": strconv.Itoa(streams),
 		"GATEHOUSE_DISTRIBUTED_CLAIM_ENDPOINTS": w.nowhere + "/groups",
