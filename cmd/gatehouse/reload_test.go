@@ -63,6 +63,29 @@ func TestKubeconfigReload(t *testing.T) {
 	mustNotHold(t, "the log", p.log.text(), "rotated-token")
 }
 
+// The CA of the API server is read again when its file changes, and the kubeconfig
+// does not.
+func TestUpstreamCAReload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	second, err := authtest.NewCA("second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := newAPIServer(t, second, true)
+	w.write(t, "upstream-ca.crt", string(w.ca.PEM()))
+	w.write(t, "kubeconfig", kubeconfig(moved.URL, "upstream-ca.crt", "token: "+ownToken))
+	p := w.start(t, nil)
+	if got := p.ask(t, anaToken, "/version"); got.code != http.StatusBadGateway {
+		t.Errorf("status %d, want 502: the CA did not sign the API server's certificate", got.code)
+	}
+	w.write(t, "upstream-ca.crt", string(second.PEM()))
+	p.awaitReload(t, "upstream")
+	if got := p.ask(t, anaToken, "/version"); got.code != http.StatusOK {
+		t.Errorf("status %d after the CA was renewed, want 200", got.code)
+	}
+}
+
 // A serving certificate that is renewed is shown to new connections; one that
 // does not fit its key is not.
 func TestServingCertificateReload(t *testing.T) {
