@@ -14,7 +14,7 @@ func gitHubActions() documentedIssuer {
 	return documentedIssuer{
 		page: "github-actions.md",
 		claims: authtest.Claims{
-			"aud": "gatehouse.prod", "sub": "repo:example/shop:ref:refs/heads/main",
+			"aud": "gatehouse.prod", "sub": "repo:example-1234567/shop-74:ref:refs/heads/main",
 			"repository": "example/shop", "repository_id": "74", "repository_owner": "example", "repository_owner_id": "1234567",
 			"ref": "refs/heads/main", "ref_type": "branch", "ref_protected": "true", "event_name": "push", "actor": "ana",
 			"workflow_ref": "example/shop/.github/workflows/deploy.yml@refs/heads/main", "runner_environment": "github-hosted",
