@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/auth/authtest"
 )
@@ -49,7 +51,8 @@ func gitLabCI() documentedIssuer {
 			{"a branch without protection", authtest.Claims{"ref_protected": "false"}, auth.RequiredClaim},
 			{"another branch", authtest.Claims{"ref": "main-2"}, auth.RequiredClaim},
 			{"a tag of the branch's name", authtest.Claims{"ref_type": "tag"}, auth.RequiredClaim},
-			{"a token of two hours", authtest.Claims{"iat": 1, "exp": 4102444800}, auth.ClaimRule},
+			{"a merge request", authtest.Claims{"pipeline_source": "merge_request_event"}, auth.ClaimRule},
+			{"a token of two hours", authtest.Claims{"iat": time.Now().Unix(), "exp": time.Now().Add(2 * time.Hour).Unix()}, auth.ClaimRule},
 			{"a person", authtest.Claims{"sub": "42", "project_id": nil, "project_path": nil}, auth.BadUsernameClaim},
 		},
 	}
