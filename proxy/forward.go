@@ -93,6 +93,11 @@ func (p *Proxy) upgrade(x *exchange, r, out *http.Request, target *upstream.Targ
 
 // received judges and cleans what the API server answered to out.
 func (p *Proxy) received(x *exchange, out *http.Request, resp *http.Response) error {
+	// An API server may answer because it hears that the request was given up: over
+	// HTTP/1.1 that answer can still arrive.
+	if err := context.Cause(out.Context()); err != nil {
+		return err
+	}
 	x.answered = p.cfg.Now()
 	x.heard()
 	if err := checkResponse(resp, out.Header.Get("Upgrade"), x); err != nil {
