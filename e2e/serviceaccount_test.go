@@ -32,6 +32,10 @@ func (w world) testServiceAccountToken(t *testing.T) {
 	g := w.start(t, map[string]string{"GATEHOUSE_TOKEN_REVIEW": "true"})
 	token := w.builderToken(t, "")
 	k := g.kubectl(t, token)
+	// A refusal is shown whole once kubectl knows what the server has.
+	if r, err := k.Run(t.Context(), "get", "deployments", "-n", "dev"); err != nil || r.Code != 0 {
+		t.Errorf("kubectl get deployments: %+v, %v", r, err)
+	}
 	for args, want := range map[string]string{
 		"auth whoami":                      "[system:serviceaccounts system:serviceaccounts:dev system:authenticated]",
 		"auth whoami -o yaml":              "JTI=",

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -230,10 +231,17 @@ func (r result) broken(t *testing.T) {
 	}
 }
 
-// endless is a request's body that goes on until it is closed.
-type endless struct{ closed chan struct{} }
+// endless is a request's body that goes on until it is closed, by whoever closes
+// it first.
+type endless struct {
+	closed chan struct{}
+	end    func()
+}
 
-func newEndless() endless { return endless{make(chan struct{})} }
+func newEndless() endless {
+	closed := make(chan struct{})
+	return endless{closed, sync.OnceFunc(func() { close(closed) })}
+}
 
 func (e endless) Read(p []byte) (int, error) {
 	select {
@@ -246,10 +254,6 @@ func (e endless) Read(p []byte) (int, error) {
 
 // Close ends the body.
 func (e endless) Close() error {
-	select {
-	case <-e.closed:
-	default:
-		close(e.closed)
-	}
+	e.end()
 	return nil
 }
