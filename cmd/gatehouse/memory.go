@@ -35,29 +35,54 @@ func tuneMemory(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	debug.SetGCPercent(garbagePercent(leastGarbage / 4))
+	percent := garbagePercent(leastGarbage / 4)
+	debug.SetGCPercent(percent)
 	ticker := time.NewTicker(memoryEvery)
 	defer ticker.Stop()
-	samples := []metrics.Sample{
-		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"},
-		{Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/objects:bytes"},
-	}
-	var allocated, returned uint64
+	var before memory
+	var returned uint64 // memory.allocated when memory last went back
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		metrics.Read(samples)
-		live, allocs, stacks := samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64()
-		unused := samples[3].Value.Uint64() + samples[4].Value.Uint64() + samples[5].Value.Uint64() - min(live, samples[5].Value.Uint64())
-		debug.SetGCPercent(garbagePercent(live + stacks))
-		quiet := allocs-allocated < quietAllocation
-		if quiet && unused > worthReturning+live/8 && allocs-returned > worthReturning {
-			debug.FreeOSMemory()
-			returned = allocs
+		now := readMemory()
+		// To set it stops the world for a moment.
+		if next := garbagePercent(now.live + now.stacks); next != percent {
+			percent = next
+			debug.SetGCPercent(percent)
 		}
-		allocated = allocs
+		quiet := now.allocated-before.allocated < quietAllocation
+		if quiet && now.unused > worthReturning+now.live/8 && now.allocated-returned > worthReturning {
+			debug.FreeOSMemory()
+			returned = now.allocated
+		}
+		before = now
+	}
+}
+
+// memory is how much of it the process has, in bytes.
+type memory struct {
+	live, stacks uint64 // in use: what the last collection left, and stacks
+	unused       uint64 // of the heap: free, or garbage by now
+	allocated    uint64 // ever
+}
+
+func readMemory() memory {
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/stacks:bytes"},
+		{Name: "/gc/heap/allocs:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/memory/classes/heap/unused:bytes"},
+	}
+	metrics.Read(samples)
+	value := func(i int) uint64 { return samples[i].Value.Uint64() }
+	live, objects := value(0), value(3)
+	return memory{
+		live: live, stacks: value(1), allocated: value(2),
+		unused: objects - min(live, objects) + value(4) + value(5),
 	}
 }

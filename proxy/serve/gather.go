@@ -19,7 +19,7 @@ type gatheredConn struct {
 
 	mu      sync.Mutex
 	changed sync.Cond
-	pending *[]byte // what is to be written; nil if nothing is
+	pending []byte // what is to be written
 	writing bool
 	err     error // of a write that nobody waited for
 }
@@ -53,17 +53,16 @@ func (c *gatheredConn) Write(p []byte) (int, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.err == nil && c.pending != nil && len(*c.pending)+len(p) > gatherSize {
+	for c.err == nil && len(c.pending) > 0 && len(c.pending)+len(p) > gatherSize {
 		c.changed.Wait()
 	}
 	if c.err != nil {
 		return 0, c.err
 	}
 	if c.pending == nil {
-		buffer := make([]byte, 0, 4<<10)
-		c.pending = &buffer
+		c.pending = make([]byte, 0, max(4<<10, len(p)))
 	}
-	*c.pending = append(*c.pending, p...)
+	c.pending = append(c.pending, p...)
 	if !c.writing {
 		c.writing = true
 		go c.flush()
@@ -76,11 +75,11 @@ func (c *gatheredConn) flush() {
 	runtime.Gosched() // who is about to write does so first
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.pending != nil && c.err == nil {
+	for len(c.pending) > 0 && c.err == nil {
 		out := c.pending
 		c.pending = nil
 		c.mu.Unlock()
-		_, err := c.Conn.Write(*out)
+		_, err := c.Conn.Write(out)
 		c.mu.Lock()
 		c.err = err
 		c.changed.Broadcast()
