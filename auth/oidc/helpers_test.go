@@ -3,7 +3,6 @@ package oidc_test
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,26 +12,6 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
 )
 
-// clock is a clock that a test moves.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Now()} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // world is an issuer that runs, and gatehouse's view of it.
 type world struct {
 	t       testing.TB
@@ -40,7 +19,7 @@ type world struct {
 	real    *authtest.Issuer
 	view    *oidc.Issuer
 	issuers *oidc.Issuers
-	clock   *clock
+	clock   *authtest.Clock
 	fetched chan bool // result of each fetch
 	hits    *atomic.Int64
 	misses  *atomic.Int64
@@ -71,7 +50,7 @@ func startWorld(t testing.TB, change func(*oidc.Config, *authtest.Issuer)) *worl
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { real.Close() })
-	w := &world{t: t, ca: ca, real: real, clock: newClock(), fetched: make(chan bool, 1000), hits: new(atomic.Int64), misses: new(atomic.Int64)}
+	w := &world{t: t, ca: ca, real: real, clock: authtest.NewClock(), fetched: make(chan bool, 1000), hits: new(atomic.Int64), misses: new(atomic.Int64)}
 	cfg := oidc.Config{
 		URL: real.URL, Audiences: []string{authtest.Audience}, Roots: ca.Pool(), Now: w.clock.Now,
 		OnFetch: func(ok bool) { w.fetched <- ok },

@@ -219,31 +219,11 @@ func forged(change authtest.Claims) string {
 	return encode([]byte(`{"alg":"ES256","kid":"sa-1"}`)) + "." + encode(payload(change)) + "." + encode(make([]byte, 64))
 }
 
-// clock is a clock that a test moves.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Now()} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // world is an API server, and gatehouse's view of it.
 type world struct {
 	tb       testing.TB
 	api      *apiServer
-	clock    *clock
+	clock    *authtest.Clock
 	view     *tokenreview.Authenticator
 	mu       sync.Mutex
 	outcomes map[tokenreview.Outcome]int
@@ -251,7 +231,7 @@ type world struct {
 
 func newWorld(tb testing.TB, change func(*tokenreview.Config)) *world {
 	tb.Helper()
-	w := &world{tb: tb, api: newAPIServer(tb), clock: newClock(), outcomes: map[tokenreview.Outcome]int{}}
+	w := &world{tb: tb, api: newAPIServer(tb), clock: authtest.NewClock(), outcomes: map[tokenreview.Outcome]int{}}
 	cfg := w.config()
 	if change != nil {
 		change(&cfg)

@@ -26,23 +26,6 @@ const (
 	secondAudience = "audience of the second issuer"
 )
 
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // world is an issuer of tokens, another that is configured too, one that is on
 // the list of endpoints, one that is nowhere, and a claim source.
 type world struct {
@@ -51,7 +34,7 @@ type world struct {
 	issuer, second, listed, nobody *authtest.Issuer
 	issuers                        *oidc.Issuers
 	resolver                       *distributed.Resolver
-	clock                          *clock
+	clock                          *authtest.Clock
 
 	source *httptest.Server
 	asked  atomic.Int64
@@ -66,7 +49,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, ca: ca, clock: &clock{now: time.Now()}}
+	w := &world{t: t, ca: ca, clock: authtest.NewClock()}
 	for _, issuer := range []**authtest.Issuer{&w.issuer, &w.second, &w.listed, &w.nobody} {
 		if *issuer, err = authtest.NewIssuer(ca); err != nil {
 			t.Fatal(err)

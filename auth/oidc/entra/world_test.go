@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,28 +24,11 @@ func groups(n int) []string {
 	return list
 }
 
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 type world struct {
 	t        *testing.T
 	tenant   *authtest.Entra
 	resolver *entra.Resolver
-	clock    *clock
+	clock    *authtest.Clock
 }
 
 func newWorld(t *testing.T, change func(*entra.Config)) *world {
@@ -60,7 +42,7 @@ func newWorld(t *testing.T, change func(*entra.Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = tenant.Close() })
-	w := &world{t: t, tenant: tenant, clock: &clock{now: time.Now()}}
+	w := &world{t: t, tenant: tenant, clock: authtest.NewClock()}
 	cfg := entra.Config{
 		TenantID: tenant.TenantID, ClientID: tenant.ClientID, ClientSecret: authtest.EntraSecret,
 		LoginURL: tenant.Origin, GraphURL: tenant.Origin, Roots: ca.Pool(),

@@ -13,25 +13,9 @@ import (
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/auth/authtest"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc/lookup"
 )
-
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
 
 // oracle answers, or fails, and counts how often.
 type oracle struct {
@@ -65,7 +49,7 @@ func TestAnswersEnd(t *testing.T) {
 		{"failure, later", 0, errors.New("x"), 5 * time.Second, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &clock{now: time.Now()}
+			c := authtest.NewClock()
 			cache := lookup.NewCache[int64](lookup.Config{Keep: time.Minute, KeepFailure: 5 * time.Second, Now: c.Now})
 			o := &oracle{err: tt.err}
 			if tt.own > 0 {
