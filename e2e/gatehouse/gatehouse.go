@@ -87,17 +87,13 @@ func Start(ctx context.Context, cfg Config) (*Instance, error) {
 }
 
 func (i *Instance) start(ctx context.Context) error {
-	port, err := choosePort(i.cfg.Port)
-	if err != nil {
-		return err
-	}
-	opsPort, err := choosePort(i.cfg.OpsPort)
+	ports, err := proc.PortsNear(i.cfg.Port, i.cfg.OpsPort)
 	if err != nil {
 		return err
 	}
 	env := map[string]string{
-		"GATEHOUSE_LISTEN_ADDRESS": proc.Loopback(port),
-		"GATEHOUSE_OPS_ADDRESS":    proc.Loopback(opsPort),
+		"GATEHOUSE_LISTEN_ADDRESS": proc.Loopback(ports[0]),
+		"GATEHOUSE_OPS_ADDRESS":    proc.Loopback(ports[1]),
 		"GATEHOUSE_TLS_CERT_FILE":  i.pair().CertFile,
 		"GATEHOUSE_TLS_KEY_FILE":   i.pair().KeyFile,
 	}
@@ -124,17 +120,6 @@ func Run(ctx context.Context, cfg Config, env map[string]string, output io.Write
 		Path: cfg.Binary, Args: []string{"serve"}, Env: pairs, Dir: cfg.Dir,
 		Stdout: output, Stderr: output, Grace: cfg.StopTimeout,
 	})
-}
-
-func choosePort(preferred int) (int, error) {
-	if preferred != 0 {
-		return proc.PortNear(preferred)
-	}
-	ports, err := proc.Ports(1)
-	if err != nil {
-		return 0, err
-	}
-	return ports[0], nil
 }
 
 // ready fails until gatehouse says that it is ready or, with NotReady, until it

@@ -2,7 +2,6 @@ package proc
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -17,34 +16,36 @@ const (
 
 // Ports returns n different loopback ports that were free a moment ago. A
 // caller must still be ready to try again: nothing reserves them.
-func Ports(n int) ([]int, error) {
-	ports := make([]int, 0, n)
-	for tries := 0; len(ports) < n; tries++ {
-		if tries > 200*n {
-			return nil, errors.New("find free loopback ports: none left to try")
-		}
-		port := firstPort + rand.IntN(lastPort-firstPort)
-		l, err := net.Listen("tcp", Loopback(port))
+func Ports(n int) ([]int, error) { return PortsNear(make([]int, n)...) }
+
+// PortsNear returns as many different loopback ports that were free a moment ago:
+// each preferred one that is free, and any other for one that is taken or zero.
+func PortsNear(preferred ...int) ([]int, error) {
+	ports := make([]int, 0, len(preferred))
+	for _, port := range preferred {
+		l, err := listenNear(port)
 		if err != nil {
-			continue
+			return nil, err
 		}
 		defer l.Close() // held until all are found, so that no two are alike
-		ports = append(ports, port)
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
 }
 
-// PortNear returns preferred if it is free on the loopback address, else any
-// free port.
-func PortNear(preferred int) (int, error) {
-	if l, err := net.Listen("tcp", Loopback(preferred)); err == nil {
-		return preferred, l.Close()
+// listenNear listens on port if it is free, else on any.
+func listenNear(port int) (net.Listener, error) {
+	if port != 0 {
+		if l, err := net.Listen("tcp", Loopback(port)); err == nil {
+			return l, nil
+		}
 	}
-	ports, err := Ports(1)
-	if err != nil {
-		return 0, fmt.Errorf("port %d is taken: %w", preferred, err)
+	for range 200 {
+		if l, err := net.Listen("tcp", Loopback(firstPort+rand.IntN(lastPort-firstPort))); err == nil {
+			return l, nil
+		}
 	}
-	return ports[0], nil
+	return nil, errors.New("find free loopback ports: none left to try")
 }
 
 // Loopback returns the address of a port on the IPv4 loopback.

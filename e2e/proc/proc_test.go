@@ -75,10 +75,13 @@ func TestPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if other, err := proc.PortNear(ports[0]); err != nil || other == ports[0] {
+	if other, err := proc.PortsNear(ports[0]); err != nil || other[0] == ports[0] {
 		t.Errorf("port near a taken one: got %d and %v", other, err)
 	}
-	if same, err := proc.PortNear(ports[1]); err != nil || same != ports[1] {
+	if same, err := proc.PortsNear(ports[1]); err != nil || same[0] != ports[1] {
 		t.Errorf("port near a free one: got %d and %v", same, err)
+	}
+	if both, err := proc.PortsNear(ports[1], ports[1]); err != nil || both[0] != ports[1] || both[1] == ports[1] {
+		t.Errorf("ports near one that is wanted twice: got %d and %v", both, err)
 	}
 }

@@ -79,15 +79,10 @@ func (w *World) ReadyAfter(ctx context.Context, g Gatehouse) (took, cpu time.Dur
 
 // gatehouse writes the files and says how to start.
 func (w *World) gatehouse(g Gatehouse) (cfg proc.Config, address, ops string, err error) {
-	dir, address, pair, err := w.place(g.Name)
+	dir, address, ops, pair, err := w.place(g.Name)
 	if err != nil {
 		return proc.Config{}, "", "", err
 	}
-	ports, err := proc.Ports(1)
-	if err != nil {
-		return proc.Config{}, "", "", err
-	}
-	ops = proc.Loopback(ports[0])
 	tokenFile, config := filepath.Join(dir, "token"), filepath.Join(dir, "kubeconfig")
 	if err := pki.WriteFile(tokenFile, []byte(w.Token)); err != nil {
 		return proc.Config{}, "", "", err

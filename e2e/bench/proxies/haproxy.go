@@ -75,7 +75,7 @@ func (w *World) HAProxy(ctx context.Context, name, alpn string) (*Proxy, error) 
 	if err != nil {
 		return nil, err
 	}
-	dir, address, pair, err := w.place(name)
+	dir, address, _, pair, err := w.place(name)
 	if err != nil {
 		return nil, err
 	}

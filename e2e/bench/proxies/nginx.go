@@ -67,7 +67,7 @@ func (w *World) Nginx(ctx context.Context, name string) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, address, pair, err := w.place(name)
+	dir, address, _, pair, err := w.place(name)
 	if err != nil {
 		return nil, err
 	}

@@ -86,20 +86,21 @@ func (w *World) run(ctx context.Context, name, address string, cfg proc.Config) 
 	return p, nil
 }
 
-// place makes a folder for a proxy, with a serving pair, and finds it a port.
-func (w *World) place(name string) (dir, address string, pair pki.Pair, err error) {
+// place makes a folder for a proxy, with a serving pair, and finds it two ports: its
+// own, and one for what it tells of itself.
+func (w *World) place(name string) (dir, address, ops string, pair pki.Pair, err error) {
 	if dir, err = os.MkdirTemp(w.Dir, name+"-"); err != nil {
-		return "", "", pki.Pair{}, fmt.Errorf("make a folder for %s: %w", name, err)
+		return "", "", "", pki.Pair{}, fmt.Errorf("make a folder for %s: %w", name, err)
 	}
 	authority := *w.Authority
 	if pair, err = authority.Loopback(filepath.Base(dir)); err != nil {
-		return "", "", pki.Pair{}, err
+		return "", "", "", pki.Pair{}, err
 	}
-	ports, err := proc.Ports(1)
+	ports, err := proc.Ports(2)
 	if err != nil {
-		return "", "", pki.Pair{}, err
+		return "", "", "", pki.Pair{}, err
 	}
-	return dir, proc.Loopback(ports[0]), pair, nil
+	return dir, proc.Loopback(ports[0]), proc.Loopback(ports[1]), pair, nil
 }
 
 // find looks a program up in PATH and where Debian puts daemons.
