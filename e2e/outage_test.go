@@ -11,9 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kube-gatehouse/gatehouse/auth/authtest"
-	"github.com/kube-gatehouse/gatehouse/e2e/pki"
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
+	"github.com/kube-gatehouse/gatehouse/e2e/stage/stagetest"
 )
 
 // recovery is how long gatehouse may take to notice that something is back.
@@ -24,15 +23,7 @@ const recovery = 20 * time.Second
 // readiness, and accepts them once the issuer is up. An issuer that goes down
 // later changes nothing for keys that are known.
 func (w world) testIssuerDown(t *testing.T) {
-	authority, err := pki.NewAuthority(t.TempDir(), "ca")
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer, err := authtest.NewIssuer(authority.CA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = issuer.Close() })
+	issuer, authority := stagetest.Issuer(t)
 	issuer.SetDown(true)
 	tokens := w.tokens(t, "robot-secret,ci-robot,1")
 	g := w.start(t, map[string]string{

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/gatehouse"
 	"github.com/kube-gatehouse/gatehouse/e2e/kubectl"
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
+	"github.com/kube-gatehouse/gatehouse/e2e/stage/stagetest"
 )
 
 // reloadLimit is the promise about files: a change counts within 10 s.
@@ -42,7 +42,7 @@ func TestMainPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, err := stage.Start(t.Context(), stage.Config{
-		Dir: t.TempDir(), Progress: t.Output(), Build: build.Options{Race: canRace(t)},
+		Dir: t.TempDir(), Progress: t.Output(), Build: build.Options{Race: stagetest.CanRace(t)},
 		Cluster: cluster.Config{ClientCAs: people.PEM()},
 	})
 	if err != nil {
@@ -103,19 +103,6 @@ func TestMainPath(t *testing.T) {
 	t.Run("API server down", w.testAPIServerDown)
 }
 
-// canRace reports whether the race detector can be had: it needs a C compiler.
-func canRace(t *testing.T) bool {
-	out, err := exec.CommandContext(t.Context(), "go", "env", "CGO_ENABLED").Output()
-	if err != nil {
-		t.Fatalf("go env: %v", err)
-	}
-	race := strings.TrimSpace(string(out)) == "1"
-	if !race {
-		t.Log("no C compiler: gatehouse is built without the race detector")
-	}
-	return race
-}
-
 // gate is one gatehouse and what a test asks it with.
 type gate struct {
 	*gatehouse.Instance
@@ -145,16 +132,8 @@ func (w world) startWith(t *testing.T, cfg gatehouse.Config, env map[string]stri
 		t.Fatal(err)
 	}
 	g := gate{Instance: i, world: w, client: i.Client()}
-	t.Cleanup(func() {
-		g.client.CloseIdleConnections()
-		i.Stop()
-		logs := strings.Join(i.Logs(), "\n")
-		if strings.Contains(logs, "DATA RACE") || strings.Contains(logs, "panic") {
-			t.Errorf("gatehouse raced or panicked:\n%s", logs)
-		} else if t.Failed() {
-			t.Logf("gatehouse printed:\n%s", logs)
-		}
-	})
+	stagetest.StopAtEnd(t, i, nil)
+	t.Cleanup(g.client.CloseIdleConnections) // before it
 	return g
 }
 

@@ -8,8 +8,8 @@ import (
 
 	"github.com/kube-gatehouse/gatehouse/auth/authtest"
 	"github.com/kube-gatehouse/gatehouse/e2e/gatehouse"
-	"github.com/kube-gatehouse/gatehouse/e2e/pki"
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
+	"github.com/kube-gatehouse/gatehouse/e2e/stage/stagetest"
 )
 
 const (
@@ -26,15 +26,7 @@ const (
 // issuer is one of a test's own: others are not to be down with it.
 func newIssuer(t *testing.T) (*authtest.Issuer, map[string]string) {
 	t.Helper()
-	authority, err := pki.NewAuthority(t.TempDir(), "issuer")
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer, err := authtest.NewIssuer(authority.CA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = issuer.Close() })
+	issuer, authority := stagetest.Issuer(t)
 	return issuer, map[string]string{
 		"GATEHOUSE_OIDC_ISSUER_URL": issuer.URL, "GATEHOUSE_OIDC_CA_FILE": authority.CAFile,
 		"GATEHOUSE_JWKS_REFRESH_INTERVAL": fastRefresh, "GATEHOUSE_JWKS_MAX_AGE": fastMaxAge,

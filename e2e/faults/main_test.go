@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,6 +20,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/gatehouse"
 	"github.com/kube-gatehouse/gatehouse/e2e/pki"
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
+	"github.com/kube-gatehouse/gatehouse/e2e/stage/stagetest"
 )
 
 const (
@@ -88,7 +88,7 @@ func TestFaults(t *testing.T) {
 func start(t *testing.T) *suite {
 	t.Helper()
 	st, err := stage.Start(t.Context(), stage.Config{
-		Dir: t.TempDir(), Progress: t.Output(), Build: build.Options{Race: canRace(t)},
+		Dir: t.TempDir(), Progress: t.Output(), Build: build.Options{Race: stagetest.CanRace(t)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -107,16 +107,6 @@ func start(t *testing.T) *suite {
 	return s
 }
 
-// canRace reports whether the race detector can be had: it needs a C compiler.
-func canRace(t *testing.T) bool {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "env", "CGO_ENABLED").Output()
-	if err != nil {
-		t.Fatalf("go env: %v", err)
-	}
-	return strings.TrimSpace(string(out)) == "1"
-}
-
 // startGatehouse starts one with the stage's environment and what env adds; an
 // empty value takes a variable away. It must not meet a data race or panic.
 func (s *suite) startGatehouse(t *testing.T, cfg gatehouse.Config, env map[string]string) *gatehouse.Instance {
@@ -133,14 +123,8 @@ func (s *suite) startGatehouse(t *testing.T, cfg gatehouse.Config, env map[strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		g.Stop()
-		logs := strings.Join(g.Logs(), "\n")
-		if strings.Contains(logs, "DATA RACE") || strings.Contains(logs, "panic") {
-			t.Errorf("gatehouse raced or panicked:\n%s", logs)
-		} else if t.Failed() {
-			t.Logf("gatehouse printed, besides a line for each request:\n%s", withoutRequests(g.Logs()))
-		}
+	stagetest.StopAtEnd(t, g, func(lines []string) string {
+		return "gatehouse printed, besides a line for each request:\n" + withoutRequests(lines)
 	})
 	return g
 }

@@ -3,13 +3,13 @@ package faults_test
 import (
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/kube-gatehouse/gatehouse/e2e/stage/stagetest"
 )
 
 var update = flag.Bool("update", false, "write the table into docs/staying-up.md")
@@ -63,23 +63,12 @@ func (s *suite) testTable(t *testing.T) {
 		t.Log("not all was run: the page is not compared")
 		return
 	}
-	path := filepath.Join("..", "..", "docs", "staying-up.md")
-	page, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, found := strings.Cut(string(page), tableBegin)
-	shown, after, ended := strings.Cut(rest, tableEnd)
-	if !found || !ended {
-		t.Fatalf("%s has no place for the table", path)
-	}
+	page := stagetest.ReadPage(t, "staying-up.md", tableBegin, tableEnd)
 	if *update {
-		if err := os.WriteFile(path, []byte(before+tableBegin+s.rows.String()+tableEnd+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		page.Write(t, s.rows.String())
 		return
 	}
-	if got, want := counts.ReplaceAllString(s.rows.String(), ""), counts.ReplaceAllString(shown, ""); got != want {
-		t.Fatalf("%s shows another table; with -update it is written:\n%s", path, shown)
+	if got, want := counts.ReplaceAllString(s.rows.String(), ""), counts.ReplaceAllString(page.Shown(), ""); got != want {
+		page.Differs(t)
 	}
 }

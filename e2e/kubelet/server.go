@@ -49,22 +49,22 @@ func (k *Kubelet) containerOf(w http.ResponseWriter, r *http.Request) *container
 }
 
 func (k *Kubelet) serveExec(w http.ResponseWriter, r *http.Request) {
-	c := k.containerOf(w, r)
-	if c == nil {
-		return
-	}
-	ctx, w, done := k.session(c.ctx, w, r)
-	defer done()
-	options, err := remotecommand.NewOptions(r)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	remotecommand.ServeExec(w, r, inContainer{c, ctx}, r.PathValue("pod"), "", c.spec.Name, r.Form["command"], options,
-		idleTimeout, remotecommand.DefaultStreamCreationTimeout, remotecommand.SupportedStreamingProtocols)
+	k.serveRemote(w, r, func(w http.ResponseWriter, c inContainer, options *remotecommand.Options) {
+		remotecommand.ServeExec(w, r, c, r.PathValue("pod"), "", c.spec.Name, r.Form["command"], options,
+			idleTimeout, remotecommand.DefaultStreamCreationTimeout, remotecommand.SupportedStreamingProtocols)
+	})
 }
 
 func (k *Kubelet) serveAttach(w http.ResponseWriter, r *http.Request) {
+	k.serveRemote(w, r, func(w http.ResponseWriter, c inContainer, options *remotecommand.Options) {
+		remotecommand.ServeAttach(w, r, c, r.PathValue("pod"), "", c.spec.Name, options,
+			idleTimeout, remotecommand.DefaultStreamCreationTimeout, remotecommand.SupportedStreamingProtocols)
+	})
+}
+
+// serveRemote calls serve for the container that r names, with the streams that it
+// asks for.
+func (k *Kubelet) serveRemote(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, inContainer, *remotecommand.Options)) {
 	c := k.containerOf(w, r)
 	if c == nil {
 		return
@@ -76,8 +76,7 @@ func (k *Kubelet) serveAttach(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	remotecommand.ServeAttach(w, r, inContainer{c, ctx}, r.PathValue("pod"), "", c.spec.Name, options,
-		idleTimeout, remotecommand.DefaultStreamCreationTimeout, remotecommand.SupportedStreamingProtocols)
+	serve(w, inContainer{c, ctx}, options)
 }
 
 // inContainer is what the streaming library calls. The contexts that it gives

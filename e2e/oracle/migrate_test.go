@@ -19,6 +19,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/gatehouse"
 	"github.com/kube-gatehouse/gatehouse/e2e/pki"
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
+	"github.com/kube-gatehouse/gatehouse/e2e/stage/stagetest"
 )
 
 // migrated is one way to start kube-apiserver, and whom it then takes tokens of
@@ -139,15 +140,7 @@ func (p livePair) judgeAlike(t *testing.T, is, name string, ask func(livePeer) (
 // somebody with a client certificate.
 func (m migrated) start(t *testing.T) (*authtest.Issuer, *stage.Stage, *holder) {
 	t.Helper()
-	authority, err := pki.NewAuthority(t.TempDir(), "issuer-ca")
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer, err := authtest.NewIssuer(authority.CA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = issuer.Close() })
+	issuer, authority := stagetest.Issuer(t)
 	tokens := filepath.Join(t.TempDir(), "tokens.csv")
 	if err := pki.WriteFile(tokens, []byte("robot-token,robot,uid-1,\"ci,builders\"\n")); err != nil {
 		t.Fatal(err)

@@ -169,10 +169,20 @@ func closed(ctx context.Context, conn net.Conn) error {
 	return nil
 }
 
-// echoOnce sends back what the first who connects sends.
-func echoOnce(listener net.Listener) {
-	if conn, err := listener.Accept(); err == nil {
-		_, _ = io.Copy(conn, conn)
-		conn.Close()
+// echoOnce sends back what the first sends who connects to the port that it returns.
+func echoOnce(ctx context.Context, t *testing.T) (port string) {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		if conn, err := listener.Accept(); err == nil {
+			_, _ = io.Copy(conn, conn)
+			conn.Close()
+		}
+	}()
+	_, port, _ = net.SplitHostPort(listener.Addr().String())
+	return port
 }

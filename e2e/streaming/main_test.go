@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/gatehouse"
 	"github.com/kube-gatehouse/gatehouse/e2e/kubectl"
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
+	"github.com/kube-gatehouse/gatehouse/e2e/stage/stagetest"
 )
 
 // The pod that people stream to, and who may debug it.
@@ -57,7 +57,7 @@ func TestStreaming(t *testing.T) {
 // start sets the stage and waits until the pods run.
 func start(t *testing.T) *suite {
 	t.Helper()
-	race := canRace(t)
+	race := stagetest.CanRace(t)
 	s, err := stage.Start(t.Context(), stage.Config{
 		Dir: t.TempDir(), Progress: t.Output(), Build: build.Options{Race: race},
 		Cluster: cluster.Config{Node: true},
@@ -92,26 +92,8 @@ func (s *suite) startGatehouse(t *testing.T, env map[string]string) *gatehouse.I
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		g.Stop()
-		logs := strings.Join(g.Logs(), "\n")
-		if strings.Contains(logs, "DATA RACE") || strings.Contains(logs, "panic") {
-			t.Errorf("gatehouse raced or panicked:\n%s", logs)
-		} else if t.Failed() {
-			t.Logf("gatehouse printed:\n%s", logs)
-		}
-	})
+	stagetest.StopAtEnd(t, g, nil)
 	return g
-}
-
-// canRace reports whether the race detector can be had: it needs a C compiler.
-func canRace(t *testing.T) bool {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "env", "CGO_ENABLED").Output()
-	if err != nil {
-		t.Fatalf("go env: %v", err)
-	}
-	return strings.TrimSpace(string(out)) == "1"
 }
 
 // person is somebody with a token, whom nobody else is: the log tells what they

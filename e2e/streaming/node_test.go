@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"io"
 	"io/fs"
-	"net"
 	"strings"
 	"testing"
 
@@ -131,13 +130,7 @@ func nodeAttach(ctx context.Context, t *testing.T, c nodeClient) {
 }
 
 func nodeForward(ctx context.Context, t *testing.T, c nodeClient) {
-	echo, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { echo.Close() })
-	go echoOnce(echo)
-	_, port, _ := net.SplitHostPort(echo.Addr().String())
+	port := echoOnce(ctx, t)
 	var errOut proc.Lines
 	sent, received := newSource(32<<20), newSink()
 	wait(ctx, t, c.start(ctx, t, sent, received, &errOut, "port-forward", "main", port), 0, &errOut)

@@ -187,13 +187,7 @@ func (s *suite) openExec(ctx context.Context, t *testing.T, k *kubectl.Kubectl) 
 // end of the connection.
 func (s *suite) openForward(ctx context.Context, t *testing.T, k *kubectl.Kubectl) func() error {
 	t.Helper()
-	echo, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { echo.Close() })
-	go echoOnce(echo)
-	_, port, _ := net.SplitHostPort(echo.Addr().String())
+	port := echoOnce(ctx, t)
 	address, _ := forwarded(ctx, t, k, port)
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {

@@ -3,12 +3,12 @@ package streaming_test
 import (
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/kube-gatehouse/gatehouse/e2e/stage/stagetest"
 )
 
 var update = flag.Bool("update", false, "write the table into docs/streaming.md")
@@ -67,23 +67,12 @@ func (s *suite) testTable(t *testing.T) {
 		t.Log("some clients do not run here: the page is not compared")
 		return
 	}
-	path := filepath.Join("..", "..", "docs", "streaming.md")
-	page, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, found := strings.Cut(string(page), tableBegin)
-	shown, after, ended := strings.Cut(rest, tableEnd)
-	if !found || !ended {
-		t.Fatalf("%s has no place for the table", path)
-	}
-	if shown == s.passed.String() {
+	page := stagetest.ReadPage(t, "streaming.md", tableBegin, tableEnd)
+	if page.Shown() == s.passed.String() {
 		return
 	}
 	if !*update {
-		t.Fatalf("%s shows another table; with -update it is written:\n%s", path, shown)
+		page.Differs(t)
 	}
-	if err := os.WriteFile(path, []byte(before+tableBegin+s.passed.String()+tableEnd+after), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	page.Write(t, s.passed.String())
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,6 +31,8 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/e2e/kubeconfig"
+	"github.com/kube-gatehouse/gatehouse/e2e/pki"
 	"github.com/kube-gatehouse/gatehouse/proxy"
 	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
@@ -236,18 +237,12 @@ func newActPair(t *testing.T, callers []caller) *actPair {
 		return s
 	}
 	p.direct, p.through = start(&p.api), start(&p.gate)
-	content, err := json.Marshal(map[string]any{
-		"apiVersion": "v1", "kind": "Config", "current-context": "c",
-		"clusters": []any{map[string]any{"name": "c", "cluster": map[string]any{
-			"server": p.direct.URL, "certificate-authority-data": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.direct.Certificate().Raw})}}},
-		"users":    []any{map[string]any{"name": "u", "user": map[string]any{"token": accountsToken}}},
-		"contexts": []any{map[string]any{"name": "c", "context": map[string]any{"cluster": "c", "user": "u"}}},
-	})
-	if err != nil {
+	file, ca := filepath.Join(t.TempDir(), "kubeconfig"), filepath.Join(t.TempDir(), "ca.crt")
+	if err := pki.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.direct.Certificate().Raw})); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(file, content, 0o600); err != nil {
+	config := kubeconfig.File{Cluster: "c", Server: p.direct.URL, CAFile: ca, Users: []kubeconfig.User{{Name: "u", Token: accountsToken}}}
+	if err := config.Write(file); err != nil {
 		t.Fatal(err)
 	}
 	target, err := upstream.Load(file)
