@@ -126,10 +126,10 @@ func TestGatherBlocked(t *testing.T) {
 	eventually(t, "the writers wait", func() bool {
 		near.mu.Lock()
 		defer near.mu.Unlock()
-		if near.pending != nil && len(near.pending) > gatherSize {
+		if len(near.pending) > gatherSize {
 			t.Fatalf("%d bytes wait", len(near.pending))
 		}
-		return near.pending != nil && len(near.pending) == gatherSize
+		return len(near.pending) == gatherSize
 	})
 	if err := near.SetWriteDeadline(time.Now().Add(time.Millisecond)); err != nil {
 		t.Fatal(err)
