@@ -4,7 +4,7 @@
 // names, the [Identity] that carries it, the [Refusal] that says why a
 // credential was not accepted, and the rules a name must keep to survive the
 // way to the API server ([NamePolicy]). The kinds themselves live in packages
-// below this one. It imports the standard library alone.
+// below this one. It imports the standard library and auth/scope alone.
 package auth
 
 import (
@@ -12,6 +12,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"github.com/kube-gatehouse/gatehouse/auth/scope"
 )
 
 // User is whom the API server is told to serve. Its fields are those of
@@ -46,11 +48,12 @@ const (
 
 	KindClientCert     Kind = "client_certificate" // the certificate of the TLS connection
 	KindServiceAccount Kind = "service_account"    // a ServiceAccount token that the API server vouches for
+	KindSession        Kind = "session"            // a session token of gatehouse's own
 )
 
 // Kinds returns every [Kind], for metrics and documents.
 func Kinds() []Kind {
-	return []Kind{KindNone, KindUnknown, KindOIDC, KindTokenFile, KindAnonymous, KindClientCert, KindServiceAccount}
+	return []Kind{KindNone, KindUnknown, KindOIDC, KindTokenFile, KindAnonymous, KindClientCert, KindServiceAccount, KindSession}
 }
 
 // Identity is what a credential proved. It is shared between requests that
@@ -61,6 +64,14 @@ type Identity struct {
 	Issuer  string    // URL of the issuer; empty for kinds that have none
 	Expires time.Time // when the credential ends; zero if it has no end of its own
 	Credential
+	// Scope is what the credential may be used for. The zero value restricts
+	// nothing.
+	Scope scope.Scope
+	// Actors are the names of those who act for the user, the present one first.
+	Actors []string
+	// Behind are the credentials on which this one rests: it is worth nothing
+	// once one of them is denied.
+	Behind []*Identity
 }
 
 // Credential is by what a credential can be named in a list of revoked ones. A

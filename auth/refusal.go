@@ -44,6 +44,7 @@ const (
 	GroupsUnavailable  Reason = "groups_unavailable"  // whoever knows the groups cannot be asked now
 	GroupsRefused      Reason = "groups_refused"      // whoever knows the groups does not accept the token or its user
 	Revoked            Reason = "revoked"             // it, or its user, stands in the revocation file
+	OriginGone         Reason = "origin_gone"         // what a session rests on is not accepted any more
 	InternalAuthFailed Reason = "authenticator_error" // an authenticator failed for a reason of its own
 )
 
@@ -54,7 +55,7 @@ func Reasons() []Reason {
 		MalformedToken, UnsupportedAlgorithm, UnknownKey, BadSignature, IssuerUnavailable,
 		Expired, NotYetValid, WrongAudience, WrongParty, WrongTokenType, BadUsernameClaim,
 		UnverifiedEmail, BadGroupsClaim, RequiredClaim, BadMapping, ClaimRule, UserRule, BadName, ReservedName, IdentityTooLarge,
-		UnsupportedClaims, GroupsUnavailable, GroupsRefused, Revoked, InternalAuthFailed,
+		UnsupportedClaims, GroupsUnavailable, GroupsRefused, Revoked, OriginGone, InternalAuthFailed,
 		BadCertificate, CertificateExpired, CertificateRevoked, CertificateNotTrusted, CRLStale, CRLMissing,
 	}
 }

@@ -61,7 +61,7 @@ func (p *Proxy) actAs(x *exchange, r *http.Request) *answer {
 		return &cannotTell
 	}
 	p.metrics.actedAs(string(mode), "allowed")
-	x.as, x.mode = withOriginal(wanted, x.identity.Name), string(mode)
+	x.as, x.mode = withOriginal(wanted, x.identity), string(mode)
 	return nil
 }
 
@@ -101,16 +101,42 @@ func canBeAskedAbout(r *http.Request) bool {
 // withOriginal adds who acts as u to its extra, for the audit log of the API
 // server. A ServiceAccount has none: constrained impersonation takes its name
 // alone.
-func withOriginal(u *auth.User, original string) *auth.User {
+func withOriginal(u *auth.User, original *auth.Identity) *auth.User {
 	if impersonate.IsServiceAccount(u.Name) {
 		return u
 	}
+	with := withOwn(u, original)
+	if with == u {
+		with = withExtra(u)
+	}
+	with.Extra[impersonate.OriginalUserKey] = []string{original.Name}
+	return with
+}
+
+// withOwn adds to the extra of u what a credential is narrowed to, and who acts
+// by it, for the audit log and for whoever asks who he is. It is u itself of a
+// credential that has neither.
+func withOwn(u *auth.User, of *auth.Identity) *auth.User {
+	if of.Scope.Unlimited() && len(of.Actors) == 0 {
+		return u
+	}
+	with := withExtra(u)
+	if !of.Scope.Unlimited() {
+		with.Extra[impersonate.ScopeKey] = of.Scope.Words()
+	}
+	if len(of.Actors) > 0 {
+		with.Extra[impersonate.ActorKey] = of.Actors
+	}
+	return with
+}
+
+// withExtra returns a copy of u whose extra can be added to.
+func withExtra(u *auth.User) *auth.User {
 	with := *u
 	with.Extra = maps.Clone(u.Extra)
 	if with.Extra == nil {
 		with.Extra = map[string][]string{}
 	}
-	with.Extra[impersonate.OriginalUserKey] = []string{original}
 	return &with
 }
 

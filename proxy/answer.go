@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/auth/scope"
 )
 
 // answer is a response that gatehouse makes itself. The sentences are a closed
@@ -59,6 +60,16 @@ var (
 	upstreamForbids = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The API server does not let gatehouse do this for you: its operator has to mend the rights of gatehouse. Yours are not at fault."}
 )
 
+// outOfScope answers what a scope does not allow. The word is one of the few that
+// a scope can have.
+func outOfScope(d *scope.Denial) *answer {
+	message := fmt.Sprintf("Your token may not be used for this: its scope has the word %s.", d.Word)
+	if d.Credentials {
+		message = "Your token may not be used to make other credentials: it has a scope, and they would have none."
+	}
+	return &answer{code: 403, reason: metav1.StatusReasonForbidden, message: message}
+}
+
 // notAccepted is said of every credential that is refused before anything in it
 // could be trusted, whatever the reason.
 const notAccepted = "Your credential was not accepted: it is damaged, or was not issued for this server. Sign in again, or ask your administrator."
@@ -96,6 +107,7 @@ var refusalSentences = map[auth.Reason]string{
 	auth.CRLStale:           "Whether your client certificate was revoked cannot be told now: ask your administrator to renew the revocation list.",
 	auth.CRLMissing:         "Whether your client certificate was revoked cannot be told: ask your administrator for the revocation list of its issuer.",
 	auth.Revoked:            "Your access has been revoked: sign in again, or ask your administrator.",
+	auth.OriginGone:         "What your session token was made of is not accepted any more: sign in again.",
 	auth.InternalAuthFailed: "Your credential cannot be checked now: try again in a moment.",
 }
 

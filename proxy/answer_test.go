@@ -94,6 +94,7 @@ func TestRefusals(t *testing.T) {
 		auth.CertificateRevoked:    {401, "was revoked"},
 		auth.CertificateNotTrusted: {401, general},
 		auth.Revoked:               {401, "has been revoked"},
+		auth.OriginGone:            {401, "is not accepted any more"},
 		auth.CRLStale:              {401, "cannot be told now"},
 		auth.CRLMissing:            {401, "cannot be told"},
 		auth.InternalAuthFailed:    {503, "cannot be checked now"},

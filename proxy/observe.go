@@ -36,6 +36,7 @@ type exchange struct {
 	denied      *auth.User     // whom the caller may not act as
 	refusal     *auth.Refusal  // why not
 	rejected    string         // the limit that was reached
+	outOfScope  string         // the word of the scope that does not allow it
 	body        *watchedBody   // the request's; nil if it has none
 	upstreamErr error
 	own         bool   // the answer is gatehouse's own
@@ -135,6 +136,9 @@ func (p *Proxy) observe(x *exchange, r *http.Request) {
 	if x.rejected != "" {
 		attrs = append(attrs, slog.String("rejected", x.rejected))
 	}
+	if x.outOfScope != "" {
+		attrs = append(attrs, slog.String("out_of_scope", x.outOfScope))
+	}
 	if x.ended != nil {
 		attrs = append(attrs, slog.String("ended", x.ended.label))
 	}
@@ -187,6 +191,12 @@ func appendIdentity(attrs []slog.Attr, x *exchange) []slog.Attr {
 		slog.String("user", bounded(x.identity.Name)), slog.Int("groups", len(x.identity.Groups)))
 	if x.identity.Issuer != "" {
 		attrs = append(attrs, slog.String("issuer", x.identity.Issuer))
+	}
+	if scope := x.identity.Scope.String(); scope != "" {
+		attrs = append(attrs, slog.String("scope", bounded(scope)))
+	}
+	if len(x.identity.Actors) > 0 {
+		attrs = append(attrs, slog.String("actor", bounded(x.identity.Actors[0])))
 	}
 	if x.as != nil {
 		attrs = append(attrs, slog.String("as", bounded(x.as.Name)), slog.Int("as_groups", len(x.as.Groups)), slog.String("as_mode", x.mode))

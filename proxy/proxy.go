@@ -211,6 +211,10 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		p.answer(x, r, crossSite)
 		return
 	}
+	if refused := p.withinScope(x, r); refused != nil {
+		p.answer(x, r, *refused)
+		return
+	}
 	if refused := p.actAs(x, r); refused != nil {
 		p.answer(x, r, *refused)
 		return
@@ -259,7 +263,7 @@ func (p *Proxy) outgoingHeader(x *exchange, r *http.Request, target *upstream.Ta
 	}
 	if x.identity.Kind != auth.KindServiceAccount {
 		if x.as == nil {
-			request.User = &x.identity.User
+			request.User = withOwn(&x.identity.User, x.identity)
 		}
 		return impersonate.Header(request)
 	}

@@ -75,6 +75,7 @@ func annotations(x *exchange) map[string]string {
 		if ids := x.identity.IDs; len(ids) > 0 {
 			all[audit.CredentialID] = ids[0] // the others would do, but were not presented
 		}
+		all[audit.Scope], all[audit.Actor] = x.identity.Scope.String(), strings.Join(x.identity.Actors, ",")
 	}
 	if x.refusal != nil {
 		all[audit.Credential], all[audit.Refused] = string(x.refusal.Kind), string(x.refusal.Reason)
@@ -88,7 +89,7 @@ func annotations(x *exchange) map[string]string {
 	if x.aborted {
 		all[audit.Aborted] = "true"
 	}
-	all[audit.Rejected], all[audit.AsMode] = x.rejected, x.mode
+	all[audit.Rejected], all[audit.AsMode], all[audit.OutOfScope] = x.rejected, x.mode, x.outOfScope
 	for key, value := range all {
 		if value == "" {
 			delete(all, key)

@@ -24,9 +24,9 @@ func importFault(from, imported string) string {
 	case own == "auth/authtest" && isOwn:
 		return "auth/authtest is for tests alone"
 	case isOwn && !mayUse(from, own):
-		return "the direction is cmd → proxy, auth/*; proxy → auth; auth/* → auth, auth/digest"
-	case from == "auth" && strings.Contains(first, "."):
-		return "auth imports the standard library alone"
+		return "the direction is cmd → proxy, auth/*; proxy → auth, auth/scope; auth/* → auth, auth/digest, auth/scope"
+	case (from == "auth" || from == "auth/scope") && !isOwn && strings.Contains(first, "."):
+		return "auth and auth/scope import the standard library alone"
 	case strings.HasPrefix(imported, "k8s.io/client-go") && from != "proxy/upstream" && !below(from, "cmd"):
 		return "client-go is for proxy/upstream and cmd"
 	case strings.HasPrefix(imported, "k8s.io/apiserver") && from != "proxy" && from != "proxy/audit" && from != "auth/authconfig":
@@ -40,6 +40,10 @@ func mayUse(from, imported string) bool {
 	switch {
 	case below(from, "cmd"):
 		return true
+	case from == "auth/scope":
+		return false
+	case imported == "auth/scope":
+		return below(from, "proxy") || below(from, "auth")
 	case below(from, "proxy"):
 		return below(imported, "proxy") || imported == "auth"
 	case strings.HasPrefix(from, "auth/oidc/"):
@@ -153,6 +157,11 @@ func TestImportRules(t *testing.T) {
 		{"auth", "github.com/go-jose/go-jose/v4", false},
 		{"auth", module + "auth/oidc", false},
 		{"auth", module + "auth/digest", false},
+		{"auth", module + "auth/scope", true},
+		{"auth/session", module + "auth/scope", true},
+		{"auth/scope", module + "auth", false},
+		{"auth/scope", "github.com/go-jose/go-jose/v4", false},
+		{"proxy", module + "auth/scope", true},
 		{"auth/oidc", module + "auth", true},
 		{"auth/oidc", module + "auth/digest", true},
 		{"auth/oidc", "github.com/go-jose/go-jose/v4", true},

@@ -25,6 +25,9 @@ const (
 	Issuer       = auth.OwnExtraPrefix + "issuer"        // of an ID token
 	CredentialID = auth.OwnExtraPrefix + "credential-id" // JTI=… or X509SHA256=…
 	Refused      = auth.OwnExtraPrefix + "refused"       // why the credential was refused
+	Scope        = auth.OwnExtraPrefix + "scope"         // of a session token
+	Actor        = auth.OwnExtraPrefix + "actor"         // who acts by a session token, the present one first
+	OutOfScope   = auth.OwnExtraPrefix + "out-of-scope"  // the word of the scope that does not allow the request
 	Rejected     = auth.OwnExtraPrefix + "rejected"      // the limit that was reached
 	NotAs        = auth.OwnExtraPrefix + "not-as"        // whom the caller may not act as
 	AsMode       = auth.OwnExtraPrefix + "as-mode"       // what allowed the caller to act so

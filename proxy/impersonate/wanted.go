@@ -13,6 +13,13 @@ import (
 // acted as another user.
 const OriginalUserKey = auth.OwnExtraPrefix + "original-user"
 
+// ScopeKey and ActorKey are the extras that say what a session token is narrowed
+// to, a word a value, and who acts by it, the present one first.
+const (
+	ScopeKey = auth.OwnExtraPrefix + "scope"
+	ActorKey = auth.OwnExtraPrefix + "actor"
+)
+
 // maxWanted is how many groups and values of extra one request may ask for: each
 // may cost an access review.
 const maxWanted = 256

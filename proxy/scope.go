@@ -1,0 +1,40 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/kube-gatehouse/gatehouse/auth/scope"
+	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
+)
+
+// withinScope returns the answer that refuses what the scope of the caller's
+// token does not allow, or nil. It knows the request by the API server's own
+// rules. What the cluster's rules allow is asked later, and beside it.
+func (p *Proxy) withinScope(x *exchange, r *http.Request) *answer {
+	if x.identity.Scope.Unlimited() {
+		return nil
+	}
+	denial := x.identity.Scope.Denies(scopeRequest(r, x.kind))
+	if denial == nil && impersonate.Asked(r.Header) != "" {
+		denial = x.identity.Scope.DeniesImpersonation()
+	}
+	if denial == nil {
+		return nil
+	}
+	x.outOfScope = denial.Word
+	return outOfScope(denial)
+}
+
+// scopeRequest is what r is about. One that makes no sense to the API server, or
+// that two readers could understand in two ways, is unclear.
+func scopeRequest(r *http.Request, kind requestKind) scope.Request {
+	info := kind.info
+	if info == nil || strings.Contains(r.URL.Path, "//") || hasDotSegment(r.URL.Path) {
+		return scope.Request{Unclear: true}
+	}
+	return scope.Request{
+		OfResource: info.IsResourceRequest, Verb: info.Verb, Group: info.APIGroup,
+		Resource: info.Resource, Subresource: info.Subresource, Namespace: info.Namespace, Path: info.Path,
+	}
+}
