@@ -40,6 +40,15 @@ type Table struct {
 // Len returns the number of tokens.
 func (t *Table) Len() int { return len(t.users) }
 
+// Users returns the names of those who have a token.
+func (t *Table) Users() map[string]bool {
+	names := make(map[string]bool, len(t.users))
+	for _, id := range t.users {
+		names[id.Name] = true
+	}
+	return names
+}
+
 // AuthenticateToken returns the user of token, or auth.ErrNotMine.
 func (t *Table) AuthenticateToken(_ context.Context, token string) (*auth.Identity, error) {
 	if id, ok := t.users[sha256.Sum256([]byte(token))]; ok {

@@ -20,6 +20,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc/entra"
 	"github.com/kube-gatehouse/gatehouse/auth/revocation"
+	"github.com/kube-gatehouse/gatehouse/auth/session"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenfile"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenreview"
 	"github.com/kube-gatehouse/gatehouse/cmd/reload"
@@ -46,9 +47,11 @@ type parts struct {
 	self         selfName
 	reviews      reviewMetrics
 	revoked      revocation.Live
-	audit        *audit.Trail           // nil if nothing is recorded
-	rightsStale  chan struct{}          // holds one value if our own rights should be asked about again
-	recheck      atomic.Pointer[func()] // judges the streams under way again; nil before there are any
+	audit        *audit.Trail                    // nil if nothing is recorded
+	sessions     *session.Sessions               // nil if there are no session tokens
+	tokenUsers   atomic.Pointer[map[string]bool] // the users of the token file
+	rightsStale  chan struct{}                   // holds one value if our own rights should be asked about again
+	recheck      atomic.Pointer[func()]          // judges the streams under way again; nil before there are any
 	watcher      *reload.Watcher
 	fetches      *prometheus.CounterVec
 	lookups      *prometheus.CounterVec // of verified tokens
@@ -100,6 +103,7 @@ func assemble(s settings, log *slog.Logger, f *faults) *parts {
 	}
 	p.addTokenReview(f)
 	p.addAudit(f)
+	p.addSessions(f)
 	p.warnOfTenant()
 	return p
 }
@@ -183,6 +187,8 @@ func (p *parts) loadTokens() ([]string, error) {
 		return []string{file}, prefixed(file, err)
 	}
 	p.tokens.Swap(table)
+	users := table.Users()
+	p.tokenUsers.Store(&users)
 	p.changed()
 	p.tokenCount.Store(int64(table.Len()))
 	p.log.Info("static tokens loaded", "file", file, "tokens", table.Len())
@@ -265,6 +271,9 @@ func (p *parts) loadConfig() ([]string, error) {
 	}
 	var list []*oidc.Issuer
 	for i, described := range config.Issuers {
+		if described.URL == p.settings.Exchange.URL {
+			return files, fmt.Errorf("%s: jwt[%d]: the issuer is GATEHOUSE_EXCHANGE_URL: session tokens are of no other issuer", file, i)
+		}
 		var roots *x509.CertPool
 		if len(described.CertificateAuthority) > 0 {
 			roots = x509.NewCertPool()

@@ -11,7 +11,7 @@ import (
 // kube-apiserver's order is, and nobody's business only where anonymous is
 // allowed. Each credential of a request is checked by itself.
 func (p *parts) authenticator() auth.Authenticator {
-	checked := func(a auth.Authenticator) auth.Authenticator { return auth.Checked(a, p.checkNames, p.revoked.Check) }
+	checked := func(a auth.Authenticator) auth.Authenticator { return auth.Checked(a, p.checkNames, p.checkRevoked) }
 	bearer, anonymous := checked(auth.Bearer(p.tokenAuthenticators()...)), checked(&p.issuers)
 	if p.settings.ClientCAFile == "" {
 		return auth.Any(bearer, anonymous)
@@ -24,6 +24,9 @@ func (p *parts) authenticator() auth.Authenticator {
 // their order. The API server is asked last, of tokens that are nobody else's.
 func (p *parts) tokenAuthenticators() []auth.TokenAuthenticator {
 	all := []auth.TokenAuthenticator{&p.tokens, &p.issuers}
+	if p.sessions != nil {
+		all = append(all, p.sessions)
+	}
 	if p.accounts != nil {
 		all = append(all, p.accounts)
 	}

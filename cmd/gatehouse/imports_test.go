@@ -44,6 +44,8 @@ func mayUse(from, imported string) bool {
 		return false
 	case imported == "auth/scope":
 		return below(from, "proxy") || below(from, "auth")
+	case from == "proxy/exchange" && imported == "auth/session":
+		return true // what it gives
 	case below(from, "proxy"):
 		return below(imported, "proxy") || imported == "auth"
 	case strings.HasPrefix(from, "auth/oidc/"):
@@ -145,6 +147,9 @@ func TestImportRules(t *testing.T) {
 		{"proxy", module + "auth", true},
 		{"proxy", module + "proxy/impersonate", true},
 		{"proxy", "k8s.io/apiserver/pkg/endpoints/request", true},
+		{"proxy/exchange", module + "auth/session", true},
+		{"proxy/exchange", module + "auth/oidc", false},
+		{"proxy", module + "auth/session", false},
 		{"proxy", module + "auth/oidc", false},
 		{"proxy", module + "auth/digest", false},
 		{"proxy", module + "cmd/reload", false},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
@@ -27,6 +28,10 @@ func (p *parts) needs() upstream.Needs {
 		groups, uid := issuer.Carries()
 		needs.Groups, needs.UIDs = needs.Groups || groups, needs.UIDs || uid
 		needs.ExtraKeys = append(needs.ExtraKeys, issuer.ExtraKeys()...)
+	}
+	if p.sessions != nil {
+		needs.AccessReviews = true // whether somebody may act for somebody else
+		needs.ExtraKeys = append(needs.ExtraKeys, auth.CredentialIDKey, impersonate.ScopeKey, impersonate.ActorKey)
 	}
 	return needs
 }

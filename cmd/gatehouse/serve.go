@@ -70,12 +70,17 @@ func runServe(ctx context.Context, environ map[string]string, stdout, stderr io.
 	if err != nil {
 		return err
 	}
-	listener, err := p.listen(ctx)
+	listener, err := p.listen(ctx, "LISTEN_ADDRESS", p.settings.ListenAddress)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
 	opsListener, err := listen(ctx, "OPS_ADDRESS", p.settings.OpsAddress)
+	if err != nil {
+		return err
+	}
+
+	exchange, err := p.startExchange(ctx, handler)
 	if err != nil {
 		return err
 	}
@@ -107,9 +112,16 @@ func runServe(ctx context.Context, environ map[string]string, stdout, stderr io.
 		}
 	}()
 
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	exchanged := make(chan error, 1)
+	go func() {
+		defer stop() // one does not go on without the other
+		exchanged <- exchange(serving)
+	}()
 	log.Info("serving", "version", currentBuild().Version, "address", listener.Addr().String(),
 		"ops_address", opsListener.Addr().String(), "upstream", p.upstream.Target().URL.String())
-	err = serve.Run(ctx, serve.Config{
+	err = serve.Run(serving, serve.Config{
 		Listener: listener, Handler: handler, Certificate: p.certificate, ClientCAs: p.clientCAs(),
 		Limits: p.settings.Limits.connections(), OnRejected: handler.RejectedConnection,
 		Delay: p.settings.ShutdownDelay, Timeout: p.settings.ShutdownTimeout,
@@ -119,7 +131,8 @@ func runServe(ctx context.Context, environ map[string]string, stdout, stderr io.
 		},
 		OnDrain: handler.EndWatches, Wait: handler.Wait, Log: log,
 	})
-	if err == nil {
+	stop()
+	if err = errors.Join(err, <-exchanged); err == nil {
 		log.Info("stopped")
 	}
 	return err
@@ -133,7 +146,7 @@ func (h *health) newProxy() (*proxy.Proxy, error) {
 		Names:          p.names,
 		Permits:        p.permits(),
 		OnRefusedToken: p.forget,
-		Denied:         p.revoked.Check,
+		Denied:         p.checkRevoked,
 		Limits:         p.settings.Limits.requests(),
 		Proxies:        p.settings.proxies,
 		ID:             p.upstream.ID,
@@ -147,9 +160,9 @@ func (h *health) newProxy() (*proxy.Proxy, error) {
 	})
 }
 
-// listen returns the listener of the proxy's port.
-func (p *parts) listen(ctx context.Context) (net.Listener, error) {
-	listener, err := listen(ctx, "LISTEN_ADDRESS", p.settings.ListenAddress)
+// listen returns a listener for clients, at the address that a variable names.
+func (p *parts) listen(ctx context.Context, variable, address string) (net.Listener, error) {
+	listener, err := listen(ctx, variable, address)
 	if err == nil && p.settings.ProxyProtocol == "on" {
 		listener = &serve.ProxyProtocol{Listener: listener, Trusts: p.settings.proxies.Trusts, Log: p.log}
 	}

@@ -62,6 +62,8 @@ type settings struct {
 	TrustedProxies []string `env:"TRUSTED_PROXIES" doc:"Addresses and ranges, such as 10.0.0.0/8, of proxies before gatehouse, separated by commas: X-Forwarded-For of theirs says where a request comes from."`
 	ProxyProtocol  string   `env:"PROXY_PROTOCOL" envDefault:"off" doc:"off, or on: connections from TRUSTED_PROXIES must begin with a header of the PROXY protocol, version 1 or 2."`
 
+	Exchange exchangeSettings
+
 	AuditPolicyFile string `env:"AUDIT_POLICY_FILE" doc:"Audit policy (audit.k8s.io/v1), as kube-apiserver's --audit-policy-file: which requests are recorded. Together with GATEHOUSE_AUDIT_LOG_PATH. Reloaded when it changes."`
 	AuditLogPath    string `env:"AUDIT_LOG_PATH" doc:"File that audit events are added to, one JSON object a line; - is standard output. A file that was moved away is made anew."`
 
@@ -241,8 +243,11 @@ func variableOf(field string) string {
 // check judges each setting by itself.
 func (s *settings) check(f *faults) {
 	for _, address := range []struct{ name, value string }{
-		{"LISTEN_ADDRESS", s.ListenAddress}, {"OPS_ADDRESS", s.OpsAddress},
+		{"LISTEN_ADDRESS", s.ListenAddress}, {"OPS_ADDRESS", s.OpsAddress}, {"EXCHANGE_ADDRESS", s.Exchange.Address},
 	} {
+		if address.name == "EXCHANGE_ADDRESS" && address.value == "" {
+			continue
+		}
 		if _, port, err := net.SplitHostPort(address.value); err != nil || !isPort(port) {
 			f.add(address.name, "%q is not an address like :8443 or 127.0.0.1:8443", address.value)
 		}
@@ -281,6 +286,7 @@ func (s *settings) check(f *faults) {
 	s.checkCredentials(f)
 	s.checkClaimSources(f)
 	s.checkAudit(f)
+	s.checkExchange(f)
 	s.Limits.check(f)
 }
 
@@ -306,6 +312,8 @@ func (s *settings) checkLists(f *faults) {
 		{"ALLOWED_RESERVED_NAMES", s.AllowedReservedNames},
 		{"API_AUDIENCES", s.APIAudiences},
 		{"TRUSTED_PROXIES", s.TrustedProxies},
+		{"SESSION_LIFETIMES", s.Exchange.Lifetimes},
+		{"SESSION_OUTLIVE", s.Exchange.Outlive},
 	} {
 		for _, entry := range list.entries {
 			if entry == "" || strings.TrimSpace(entry) != entry {

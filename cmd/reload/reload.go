@@ -26,7 +26,8 @@ const Every = time.Second
 type Source struct {
 	// Name is the metric label, and names the source in the log.
 	Name string
-	// Files are the files to look at first.
+	// Files are the files to look at first. Of a directory the names of what is in
+	// it count.
 	Files []string
 	// Load reads the files and puts what they say into effect, whole or not at
 	// all. It returns the files to look at from now on, on an error too.
@@ -168,9 +169,25 @@ func (w *Watcher) load(one *watched) error {
 func digest(files []string) [sha256.Size]byte {
 	h := sha256.New()
 	for _, file := range files {
-		content, err := os.ReadFile(file)
+		content, err := read(file)
 		fmt.Fprintf(h, "%d:%s:%t:%d:", len(file), file, err == nil, len(content))
 		h.Write(content)
 	}
 	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// read returns the content of a file, or the names of what is in a directory.
+func read(file string) ([]byte, error) {
+	content, err := os.ReadFile(file)
+	if err == nil {
+		return content, nil
+	}
+	entries, dirErr := os.ReadDir(file)
+	if dirErr != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		content = fmt.Appendf(content, "%d:%s", len(entry.Name()), entry.Name())
+	}
+	return content, nil
 }

@@ -28,6 +28,8 @@ const (
 	Scope        = auth.OwnExtraPrefix + "scope"         // of a session token
 	Actor        = auth.OwnExtraPrefix + "actor"         // who acts by a session token, the present one first
 	OutOfScope   = auth.OwnExtraPrefix + "out-of-scope"  // the word of the scope that does not allow the request
+	Exchanged    = auth.OwnExtraPrefix + "exchanged-for" // of a token exchange: session, or service_account and which
+	IssuedID     = auth.OwnExtraPrefix + "issued-id"     // JTI=… of a session token that was given
 	Rejected     = auth.OwnExtraPrefix + "rejected"      // the limit that was reached
 	NotAs        = auth.OwnExtraPrefix + "not-as"        // whom the caller may not act as
 	AsMode       = auth.OwnExtraPrefix + "as-mode"       // what allowed the caller to act so

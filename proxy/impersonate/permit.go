@@ -98,7 +98,7 @@ func (p *Permits) allow(ctx context.Context, mode Mode, caller, wanted *auth.Use
 	if !mode.applies(wanted) {
 		return ErrDenied
 	}
-	requester := authenticated(caller)
+	requester := Authenticated(caller)
 	for _, step := range mode.checks(wanted, request) {
 		if step.instead != nil {
 			allowed, err := p.reviewer.Allowed(ctx, requester, *step.instead)
@@ -139,9 +139,9 @@ func (p *Permits) all(ctx context.Context, requester *auth.User, each []Attribut
 	return context.Cause(ctx)
 }
 
-// authenticated returns the caller as the API server sees him: in the group of
+// Authenticated returns the caller as the API server sees him: in the group of
 // everybody who is not anonymous.
-func authenticated(caller *auth.User) *auth.User {
+func Authenticated(caller *auth.User) *auth.User {
 	if caller.Name == auth.AnonymousUser || slices.Contains(caller.Groups, auth.AuthenticatedGroup) ||
 		slices.Contains(caller.Groups, auth.UnauthenticatedGroup) {
 		return caller

@@ -16,6 +16,9 @@ type Needs struct {
 	ExtraKeys []string
 	// Impersonation says that people may ask to be somebody else (--as).
 	Impersonation bool
+	// AccessReviews says that the API server is asked what people may do, even if
+	// nobody may ask to be somebody else.
+	AccessReviews bool
 	// TokenReviews says that the API server is asked whom a token names.
 	TokenReviews bool
 	// LegacyAlone says that the API server knows no constrained impersonation,
@@ -153,7 +156,7 @@ var (
 		Groups: inAuthentication, Resources: []string{"serviceaccounts"}, Verbs: []string{"impersonate:serviceaccount"},
 	}}
 	accessReviews = []Rule{{
-		Why:    "Whether somebody may be somebody else is asked of the API server.",
+		Why:    "Whether somebody may be, or act for, somebody else is asked of the API server.",
 		Groups: inAuthorization, Resources: []string{"subjectaccessreviews"}, Verbs: createVerb,
 	}}
 	tokenReviews = []Rule{{
@@ -165,7 +168,7 @@ var (
 // reviewRules are what gatehouse asks the API server as itself.
 func (n *Needs) reviewRules() []Rule {
 	var rules []Rule
-	if n.Impersonation {
+	if n.Impersonation || n.AccessReviews {
 		rules = append(rules, accessReviews...)
 	}
 	if n.TokenReviews {
