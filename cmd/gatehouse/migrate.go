@@ -20,11 +20,15 @@ type migrateOptions struct {
 	from, output, configPath, root string
 }
 
-// The two things that migrate prints.
+// What migrate prints.
 const (
 	outputEnv    = "env"
 	outputConfig = "authentication-config"
+	outputValues = "values"
 )
+
+// migrateOutputs are all of it.
+func migrateOutputs() []string { return []string{outputEnv, outputConfig, outputValues} }
 
 // maxFlags is how much migrate reads.
 const maxFlags = 16 << 20
@@ -33,38 +37,40 @@ func newMigrate() *cobra.Command {
 	var o migrateOptions
 	command := &cobra.Command{
 		Use:   "migrate [FILE] [-- FLAGS]",
-		Short: "Turn the flags of kube-oidc-proxy or kube-apiserver into settings",
-		Long: "Print the settings that mean what the flags of kube-oidc-proxy or kube-apiserver mean, as\n" +
-			"lines for an env file. They are read from behind --, from a file, or from standard input: a\n" +
+		Short: "Turn the flags of another proxy, or of kube-apiserver, into settings",
+		Long: "Print the settings that mean what the flags of kube-oidc-proxy, kube-rbac-proxy,\n" +
+			"azad-kube-proxy or kube-apiserver mean, as lines for an env file, or as values for\n" +
+			"gatehouse's Helm chart. They are read from behind --, from a file, or from standard input: a\n" +
 			"command line; a Pod, Deployment or the like, in YAML or JSON, with the Secrets that it needs\n" +
 			"beside it; kubeadm's ClusterConfiguration; k3s server with its --kube-apiserver-arg; or the\n" +
 			"Helm values of kube-oidc-proxy, of jetstack, TremoloSecurity or RafPe.\n\n" +
 			"On standard error stands, for each flag that has no counterpart, why, and what will behave\n" +
 			"differently. An unknown flag is an error. Nothing is asked or changed, and no secret printed.\n\n" +
 			"Where variables cannot say it all, GATEHOUSE_AUTHENTICATION_CONFIG names a file, which\n" +
-			"-o authentication-config prints.\n\n" +
+			"-o authentication-config prints. The values of -o values hold that file.\n\n" +
 			"Exits 2 if what was read makes no sense.",
 		Example: "  gatehouse migrate -- kube-oidc-proxy --oidc-issuer-url=https://login.example.com --oidc-client-id=kubernetes\n" +
 			"  gatehouse migrate /etc/kubernetes/manifests/kube-apiserver.yaml > gatehouse.env\n" +
 			"  helm get manifest kube-oidc-proxy | gatehouse migrate\n" +
-			"  helm get values --all kube-oidc-proxy | gatehouse migrate -o authentication-config > authentication.yaml",
+			"  helm get values --all kube-oidc-proxy | gatehouse migrate -o authentication-config > authentication.yaml\n" +
+			"  helm get manifest kube-oidc-proxy | gatehouse migrate -o values > values.yaml",
 		Args: cobra.ArbitraryArgs,
 		RunE: o.run,
 	}
 	flags := command.Flags()
 	flags.StringVar(&o.from, "from", "", "whose flags they are, if they do not say so: "+strings.Join(migrate.Sources(), ", "))
-	flags.StringVarP(&o.output, "output", "o", outputEnv, outputEnv+", or "+outputConfig+" for the file that GATEHOUSE_AUTHENTICATION_CONFIG names")
+	flags.StringVarP(&o.output, "output", "o", outputEnv, outputEnv+", "+outputConfig+" for the file that GATEHOUSE_AUTHENTICATION_CONFIG names, or "+outputValues+" for gatehouse's Helm chart")
 	flags.StringVar(&o.configPath, "config-path", migrate.DefaultConfigPath, "where gatehouse will find that file")
 	flags.StringVar(&o.root, "root", "", "folder that stands for / where a file that a flag names has to be read")
 	// The flags exist, so that this cannot fail.
 	_ = command.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(migrate.Sources(), cobra.ShellCompDirectiveNoFileComp))
-	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputEnv, outputConfig}, cobra.ShellCompDirectiveNoFileComp))
+	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(migrateOutputs(), cobra.ShellCompDirectiveNoFileComp))
 	return command
 }
 
 func (o *migrateOptions) run(cmd *cobra.Command, args []string) error {
-	if o.output != outputEnv && o.output != outputConfig {
-		return usageError{fmt.Errorf("unknown output %q: there are %s and %s", o.output, outputEnv, outputConfig)}
+	if !slices.Contains(migrateOutputs(), o.output) {
+		return usageError{fmt.Errorf("unknown output %q: there are %s", o.output, strings.Join(migrateOutputs(), ", "))}
 	}
 	result, err := o.translate(cmd, args)
 	if err != nil {
@@ -83,14 +89,22 @@ func (o *migrateOptions) run(cmd *cobra.Command, args []string) error {
 	for _, note := range result.Notes {
 		fmt.Fprintln(cmd.ErrOrStderr(), note)
 	}
-	sorted := slices.Clone(result.Settings) // as in docs/settings.md
-	all := variables()
+	if o.output == outputValues {
+		_, err = cmd.OutOrStdout().Write(result.Values)
+		return err
+	}
+	return printSettings(cmd.OutOrStdout(), result.Settings)
+}
+
+// printSettings writes settings as an env file, in the order of docs/settings.md.
+func printSettings(w io.Writer, settings []migrate.Setting) error {
+	sorted, all := slices.Clone(settings), variables()
 	place := func(s migrate.Setting) int {
 		return slices.IndexFunc(all, func(v variable) bool { return envPrefix+v.name == s.Name })
 	}
 	slices.SortStableFunc(sorted, func(a, b migrate.Setting) int { return place(a) - place(b) })
 	for _, setting := range sorted {
-		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s=%s\n", setting.Name, setting.Value); err != nil {
+		if _, err := fmt.Fprintf(w, "%s=%s\n", setting.Name, setting.Value); err != nil {
 			return err
 		}
 	}
@@ -99,7 +113,7 @@ func (o *migrateOptions) run(cmd *cobra.Command, args []string) error {
 
 // translate reads the flags from where args say.
 func (o *migrateOptions) translate(cmd *cobra.Command, args []string) (*migrate.Result, error) {
-	options := migrate.Options{From: o.from, ConfigPath: o.configPath, ReadFile: func(path string) ([]byte, error) {
+	options := migrate.Options{From: o.from, ConfigPath: o.configPath, Chart: o.output == outputValues, ReadFile: func(path string) ([]byte, error) {
 		return os.ReadFile(filepath.Join(o.root, path))
 	}}
 	files, words := args, []string(nil)
@@ -159,6 +173,9 @@ func accepted(result *migrate.Result) error {
 	environ := map[string]string{}
 	for _, setting := range result.Settings {
 		environ[setting.Name] = setting.Value
+	}
+	if _, ok := environ[envPrefix+"AUDIT_LOG_PATH"]; ok {
+		environ[envPrefix+"AUDIT_LOG_PATH"] = "-" // its folder is where gatehouse will run, not here
 	}
 	var f faults
 	parseSettings(environ, &f)

@@ -17,12 +17,11 @@ type helmValues struct {
 	Image struct {
 		Repository string `yaml:"repository"`
 	} `yaml:"image"`
-	TLS struct {
-		SecretName string `yaml:"secretName"`
-	} `yaml:"tls"`
+	TLS                  helmTLS  `yaml:"tls"`
 	OIDC                 helmOIDC `yaml:"oidc"`
 	AuthenticationConfig struct {
-		Content string `yaml:"content"`
+		Content        string `yaml:"content"`
+		ExistingSecret string `yaml:"existingSecret"`
 	} `yaml:"authenticationConfig"`
 	ReadinessRequireAllIssuers bool `yaml:"readinessRequireAllIssuers"`
 	TokenPassthrough           struct {
@@ -45,7 +44,12 @@ type helmValues struct {
 		Verbosity string `yaml:"verbosity"`
 	} `yaml:"logging"`
 	ExtraArgs map[string]string `yaml:"extraArgs"`
-	Ingress   struct {
+	helmPods  `yaml:",inline"`
+	// Volumes are extraVolumes, and where they are mounted: lists, or, where there are
+	// none, the charts' default, a map.
+	Volumes yaml.Node `yaml:"extraVolumes"`
+	Mounts  yaml.Node `yaml:"extraVolumeMounts"`
+	Ingress struct {
 		Enabled bool `yaml:"enabled"`
 	} `yaml:"ingress"`
 
@@ -63,19 +67,33 @@ type helmOIDC struct {
 	SigningAlgs    []string          `yaml:"signingAlgs"`
 	RequiredClaims map[string]string `yaml:"requiredClaims"`
 	APIAudiences   []string          `yaml:"apiAudiences"`
-	ExtraProviders []provider        `yaml:"extraProviders"`
-	TLSClient      struct {
+	ExistingSecret string            `yaml:"existingSecret"`
+	// AuthenticationConfig is TremoloSecurity's newest, in a form of its own.
+	AuthenticationConfig yaml.Node  `yaml:"authenticationConfig"`
+	ExtraProviders       []provider `yaml:"extraProviders"`
+	TLSClient            struct {
 		ExistingSecret string `yaml:"existingSecret"`
 	} `yaml:"tlsClient"`
 }
 
-// Names of values that the charts have.
-const (
-	helmSettings = "image tls oidc authenticationConfig readinessRequireAllIssuers tokenPassthrough subjectAccessReview maxImpersonationHeaderValues extraImpersonationHeaders logging extraArgs ingress"
-	helmPods     = "replicaCount imagePullSecrets nameOverride fullnameOverride service rollingUpdateStrategy podDisruptionBudget resources initContainers nodeSelector tolerations affinity " +
-		"topologySpreadConstraints priorityClassName podAnnotations podSecurityContext securityContext extraVolumes extraVolumeMounts metrics networkPolicy dashboards"
-	helmOIDCNames = "clientId issuerUrl usernameClaim caPEM usernamePrefix groupsClaim groupsPrefix signingAlgs requiredClaims apiAudiences extraProviders tlsClient"
-)
+// helmSettings are the values that become settings, or have a note of their own,
+// with the names that the charts know below them; * is any.
+func helmSettings() map[string]string {
+	return map[string]string{
+		"image":                        "*",
+		"tls":                          "secretName certManager selfSigned issuerName",
+		"oidc":                         "clientId issuerUrl usernameClaim caPEM usernamePrefix groupsClaim groupsPrefix signingAlgs requiredClaims apiAudiences extraProviders tlsClient existingSecret secretKeys authenticationConfig",
+		"authenticationConfig":         "content existingSecret key",
+		"readinessRequireAllIssuers":   "",
+		"tokenPassthrough":             "enabled audiences cacheSuccessTTL cacheFailureTTL",
+		"subjectAccessReview":          "cacheAllowTTL cacheDenyTTL",
+		"maxImpersonationHeaderValues": "",
+		"extraImpersonationHeaders":    "clientIP headers",
+		"logging":                      "format verbosity",
+		"extraArgs":                    "*",
+		"ingress":                      "*",
+	}
+}
 
 // valuesOf returns node as the values of a chart, or nil if it is none's.
 func valuesOf(node *yaml.Node) *helmValues {
@@ -127,12 +145,29 @@ func (v *helmValues) command(o Options) (command, error) {
 	case !slices.Contains(Sources(), o.From):
 		return line, fmt.Errorf("--from %q: it is none of %s", o.From, strings.Join(Sources(), ", "))
 	}
+	if v.OIDC.ExistingSecret != "" || v.AuthenticationConfig.ExistingSecret != "" {
+		return line, errors.New("the values name a Secret that holds the issuer: give the manifest, as `helm get manifest` prints it, and the Secret")
+	}
+	if given := v.OIDC.AuthenticationConfig; len(given.Content) > 0 || given.Value != "" && given.Tag != "!!null" {
+		return line, errors.New("oidc.authenticationConfig: its form is not known here: give the manifest, as `helm get manifest` prints it")
+	}
 	if v.OIDC.IssuerURL == "" && v.AuthenticationConfig.Content == "" {
 		return line, errors.New("the values name no issuer. If it stands in a Secret, give the manifest, as `helm get manifest` prints it, and the Secret")
 	}
 	v.addArgs(&line)
-	v.addNotes(&line)
+	line.mounts = v.mounts()
+	carried := v.addPods(&line, o.Chart)
+	v.addNotes(&line, carried, o.Chart)
 	return line, nil
+}
+
+// mounts returns where extra files come from.
+func (v *helmValues) mounts() *mounts {
+	c, pod := &container{}, &podSpec{}
+	if v.Mounts.Decode(&c.VolumeMounts) != nil || v.Volumes.Decode(&pod.Volumes) != nil {
+		return nil // a map, which says nothing
+	}
+	return &mounts{container: c, pod: pod}
 }
 
 // addArgs adds the flags.
@@ -183,44 +218,72 @@ func (v *helmValues) addArgs(line *command) {
 	}
 }
 
-// addNotes says what the chart does that its flags do not tell.
-func (v *helmValues) addNotes(line *command) {
+// addNotes says what the chart does that its flags do not tell. carried are names
+// that gatehouse's chart, if that is wanted, takes over.
+func (v *helmValues) addNotes(line *command, carried []string, chart bool) {
 	note := func(kind, format string, args ...any) {
 		line.notes = append(line.notes, Note{kind, fmt.Sprintf(format, args...)})
 	}
 	if len(v.OIDC.RequiredClaims) > 0 && line.from != RafPe {
-		note(Differs, "oidc.requiredClaims: the charts of jetstack and TremoloSecurity pass them as --oidc-signing-algs, so that no claim was ever required, and perhaps nobody's tokens were accepted. gatehouse requires them.")
+		note(Differs, "oidc.requiredClaims: the charts of jetstack and TremoloSecurity pass them as --oidc-signing-algs, so that no claim was ever required, and perhaps nobody's tokens were accepted, or, later ones, as --oidc-required-claims, which is no flag. gatehouse requires them.")
 	}
-	known := strings.Fields(helmSettings + " " + helmPods)
-	var pods, unknown []string
+	if unknown := v.unknown(); len(unknown) > 0 {
+		note(LeftOut, "%s: the charts of kube-oidc-proxy that are known here have no such values.", strings.Join(unknown, ", "))
+	}
+	if len(carried) > 0 {
+		note(Kept, "%s: the values have them too.", strings.Join(carried, ", "))
+	}
+	var left []string
 	for _, name := range slices.Sorted(maps.Keys(v.all)) {
-		switch {
-		case slices.Contains(strings.Fields(helmPods), name):
-			pods = append(pods, name)
-		case !slices.Contains(known, name) && !strings.HasSuffix(name, " VALUES"): // the heading of `helm get values`
-			unknown = append(unknown, name)
+		if slices.Contains(strings.Fields(helmPodNames), name) && !slices.Contains(carried, name) {
+			left = append(left, name)
 		}
 	}
-	oidc := map[string]yaml.Node{}
-	if node, ok := v.all["oidc"]; ok && node.Decode(&oidc) == nil {
-		for _, name := range slices.Sorted(maps.Keys(oidc)) {
-			if !slices.Contains(strings.Fields(helmOIDCNames), name) {
-				unknown = append(unknown, "oidc."+name)
-			}
+	if len(left) > 0 {
+		where := "manifest"
+		if chart {
+			where = "chart"
 		}
+		note(LeftOut, "%s: they say how the pods run, which gatehouse's own %s does.", strings.Join(left, ", "), where)
 	}
-	if len(unknown) > 0 {
-		note(LeftOut, "%s: the charts of kube-oidc-proxy have no such values.", strings.Join(unknown, ", "))
-	}
-	if len(pods) > 0 {
-		note(LeftOut, "%s: they say how the pods run, which gatehouse's own manifest does.", strings.Join(pods, ", "))
+	if v.Service.LoadBalancerIP != "" {
+		note(LeftOut, "service.loadBalancerIP: Kubernetes deprecates it. Ask for the address by an annotation of your cloud's, or move the name in DNS.")
 	}
 	if v.Ingress.Enabled {
 		note(ToDo, "ingress: it must pass TLS through to gatehouse, or speak TLS to it and stand in GATEHOUSE_TRUSTED_PROXIES.")
+	}
+	if v.TLS.CertManager && (!chart || v.TLS.IssuerName == "") {
+		note(ToDo, "tls.certManager: cert-manager wrote the serving certificate for a Certificate of that chart, which goes with it.")
+	}
+	if chart {
+		return
 	}
 	secret := "the Secret of the serving certificate"
 	if v.TLS.SecretName != "" {
 		secret = "the Secret " + v.TLS.SecretName
 	}
 	note(ToDo, "mount %s at /etc/gatehouse/tls.", secret)
+}
+
+// unknown returns the names that no chart has.
+func (v *helmValues) unknown() []string {
+	var unknown []string
+	known := helmSettings()
+	for _, name := range slices.Sorted(maps.Keys(v.all)) {
+		below, ok := known[name]
+		if !ok && !slices.Contains(strings.Fields(helmPodNames), name) && !strings.HasSuffix(name, " VALUES") { // the heading of `helm get values`
+			unknown = append(unknown, name)
+		}
+		inner := map[string]yaml.Node{}
+		node := v.all[name]
+		if !ok || below == "*" || node.Decode(&inner) != nil {
+			continue
+		}
+		for _, one := range slices.Sorted(maps.Keys(inner)) {
+			if !slices.Contains(strings.Fields(below), one) {
+				unknown = append(unknown, name+"."+one)
+			}
+		}
+	}
+	return unknown
 }

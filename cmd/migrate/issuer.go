@@ -17,6 +17,7 @@ type issuer struct {
 	ca        []byte
 	caFile    string // in place of ca
 	algs      []string
+	algsFlag  string // says them
 
 	username, usernamePrefix, usernameExpression string
 	groups, groupsPrefix, groupsExpression       string
@@ -78,7 +79,7 @@ func (t *translation) addIssuers() error {
 			return err
 		}
 		if len(i.algs) > 0 {
-			t.note(Differs, "--oidc-signing-algs: an AuthenticationConfiguration has no such list: every RS, ES and PS algorithm of a key of the issuer is accepted, not %s alone.", strings.Join(i.algs, ", "))
+			t.note(Differs, "--%s: an AuthenticationConfiguration has no such list: every RS, ES and PS algorithm of a key of the issuer is accepted, not %s alone.", i.algsFlag, strings.Join(i.algs, ", "))
 		}
 	}
 	t.config = []byte(b.String())
@@ -88,7 +89,7 @@ func (t *translation) addIssuers() error {
 
 // read returns a file of the manifest, or of this machine.
 func (t *translation) read(path string) ([]byte, error) {
-	if content, ok := t.command.files[path]; ok {
+	if content, ok := t.mounts.content(path); ok {
 		return content, nil
 	}
 	return t.ReadFile(path)

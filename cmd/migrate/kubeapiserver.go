@@ -178,7 +178,7 @@ func (t *translation) addFlagIssuer(defaults bool) error {
 	i := issuer{
 		url: f.get("oidc-issuer-url"), audiences: []string{f.get("oidc-client-id")}, caFile: f.get("oidc-ca-file"), ca: t.ca,
 		username: f.get("oidc-username-claim"), usernamePrefix: f.get("oidc-username-prefix"),
-		groups: f.get("oidc-groups-claim"), groupsPrefix: f.get("oidc-groups-prefix"), algs: f.all("oidc-signing-algs"),
+		groups: f.get("oidc-groups-claim"), groupsPrefix: f.get("oidc-groups-prefix"), algs: f.all("oidc-signing-algs"), algsFlag: "oidc-signing-algs",
 	}
 	if i.url == "" || i.audiences[0] == "" {
 		return errors.New("--oidc-issuer-url and --oidc-client-id belong together: there is no issuer without both")

@@ -21,11 +21,12 @@ func (t *translation) kubeOIDCProxy() error {
 		return errors.New("--authentication-config and --oidc- flags: gatehouse takes one of them. Write the issuer of the flags into the file, with prefix: \"\" where there is no prefix")
 	}
 	if len(t.issuers) > 0 {
-		if err := t.adaptIssuer(&t.issuers[0]); err != nil {
-			return err
-		}
+		t.adaptIssuer(&t.issuers[0])
 	}
 	if err := t.addProviders(); err != nil {
+		return err
+	}
+	if err := t.addExtraHeaders(); err != nil {
 		return err
 	}
 	if err := t.addAddresses(); err != nil {
@@ -52,10 +53,10 @@ func (t *translation) kubeOIDCProxy() error {
 // hand, as with the values of a chart, or its name.
 func (t *translation) addConfigFile() {
 	path := t.flags.get("authentication-config")
-	switch content := t.command.files[path]; {
+	switch content, ok := t.mounts.content(path); {
 	case len(t.command.config) > 0:
 		t.config = t.command.config
-	case len(content) > 0:
+	case ok:
 		t.config = content
 	default:
 		t.setFile("AUTHENTICATION_CONFIG", path)
@@ -79,7 +80,7 @@ func (t *translation) addAudit() {
 }
 
 // adaptIssuer makes of what the flags say what kube-oidc-proxy does with it.
-func (t *translation) adaptIssuer(i *issuer) error {
+func (t *translation) adaptIssuer(i *issuer) {
 	switch i.usernamePrefix {
 	case "":
 		t.note(Kept, "--oidc-username-prefix is not set: kube-oidc-proxy then puts nothing before user names, whatever its help says. GATEHOUSE_OIDC_USERNAME_PREFIX=-, or prefix: \"\" in a file, keeps that, and with it the names in RBAC.")
@@ -104,9 +105,6 @@ func (t *translation) adaptIssuer(i *issuer) error {
 		t.note(Differs, "--oidc-required-claim=%s=%s: kube-oidc-proxy compares strings, so that it refuses the JSON value %s, which most issuers send. The file has a rule that accepts both.", p.name, p.value, p.value)
 	}
 	i.required = kept
-	var err error
-	i.extra, err = t.extraHeaders()
-	return err
 }
 
 func namesOf(required []pair) string {
@@ -120,6 +118,20 @@ func namesOf(required []pair) string {
 // extraKey is a key of extra with a domain, as an AuthenticationConfiguration
 // takes it (k8s.io/apiserver v0.37, validateExtraMapping).
 var extraKey = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[a-z0-9._~!$&'()*+,;=:@/-]+$`)
+
+// addExtraHeaders adds the constant extras, which kube-oidc-proxy gives to the
+// people of every issuer.
+func (t *translation) addExtraHeaders() error {
+	if t.flags.on("extra-user-headers") && len(t.issuers) == 0 {
+		t.note(LeftOut, "--extra-user-headers: an AuthenticationConfiguration says extras itself: write them into that of each issuer, as claimMappings.extra.")
+		return nil
+	}
+	kept, err := t.extraHeaders()
+	for n := range t.issuers {
+		t.issuers[n].extra = kept
+	}
+	return err
+}
 
 // extraHeaders returns the keys of --extra-user-headers that can be kept.
 func (t *translation) extraHeaders() ([]extra, error) {
@@ -186,19 +198,27 @@ func (t *translation) addProviders() error {
 	return nil
 }
 
-// addAddresses translates where kube-oidc-proxy listens.
-func (t *translation) addAddresses() error {
-	f := t.flags
-	host, port := f.get("bind-address"), f.get("secure-port")
+// listen sets the proxy's address. An address for any is written as gatehouse does.
+func (t *translation) listen(host, port string) {
 	if host == "0.0.0.0" || host == "::" {
 		host = ""
 	}
-	if port == "" {
-		port = "6443"
-	}
-	if address := net.JoinHostPort(host, port); address != ":8443" && !t.inChart {
+	if address := net.JoinHostPort(host, port); address != ":8443" {
 		t.set("LISTEN_ADDRESS", address)
 	}
+}
+
+// addAddresses translates where kube-oidc-proxy listens.
+func (t *translation) addAddresses() error {
+	f := t.flags
+	port := f.get("secure-port")
+	switch {
+	case port == "" && t.inChart:
+		port = "8443" // which the charts say
+	case port == "":
+		port = "6443"
+	}
+	t.listen(f.get("bind-address"), port)
 	probe := f.get("readiness-probe-port")
 	if probe == "" {
 		probe = "8080"
@@ -239,7 +259,7 @@ func (t *translation) actAs() {
 	if t.from == KubeOIDCProxy {
 		t.note(Differs, "--as: if yours is jetstack's, it refuses it; gatehouse lets the cluster's rules decide, unless GATEHOUSE_IMPERSONATION=false.")
 	}
-	t.note(Differs, "--as needs rights that the charts of kube-oidc-proxy lack, to create SubjectAccessReviews and to name the original user: apply what `gatehouse rbac` prints, and do not reuse the ClusterRole of kube-oidc-proxy. The original user stands in the extra kube-gatehouse.github.io/original-user, where it was originaluser.jetstack.io-….")
+	t.note(Differs, "--as needs rights that the charts of kube-oidc-proxy lack, RafPe's until September 2026, to create SubjectAccessReviews and to name the original user: apply what `gatehouse rbac` prints, and do not reuse the ClusterRole of kube-oidc-proxy. The original user stands in the extra kube-gatehouse.github.io/original-user, where it was originaluser.jetstack.io-….")
 }
 
 // noteProxies says what differs from every kube-oidc-proxy.

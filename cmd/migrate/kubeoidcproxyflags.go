@@ -100,8 +100,13 @@ func flagOf(word, why string) flag {
 
 // flagsOf returns every flag of a source.
 func flagsOf(from string) []flag {
-	if from == KubeAPIServer {
+	switch from {
+	case KubeAPIServer:
 		return apiServerAll()
+	case KubeRBACProxy:
+		return rbacProxyFlags()
+	case AzadKubeProxy:
+		return azadFlags()
 	}
 	return kubeOIDCProxyFlags()
 }

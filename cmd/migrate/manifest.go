@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,6 +18,7 @@ type input struct {
 	objects []*object
 	values  *helmValues // of a chart; nil if it is something else
 	args    []string    // a bare list of arguments
+	fault   error       // of a document that could not be read
 }
 
 // object is a Kubernetes object, as far as a command line may stand in it.
@@ -42,11 +43,13 @@ type object struct {
 
 type podSpec struct {
 	Containers []*container `yaml:"containers"`
-	Volumes    []struct {
-		Name      string           `yaml:"name"`
-		Secret    volumeSource     `yaml:"secret"`
-		ConfigMap configMapedFiles `yaml:"configMap"`
-	} `yaml:"volumes"`
+	Volumes    []volume     `yaml:"volumes"`
+}
+
+type volume struct {
+	Name      string           `yaml:"name"`
+	Secret    volumeSource     `yaml:"secret"`
+	ConfigMap configMapedFiles `yaml:"configMap"`
 }
 
 type volumeSource struct {
@@ -65,15 +68,23 @@ type keyPath struct {
 }
 
 type container struct {
-	Name         string   `yaml:"name"`
-	Image        string   `yaml:"image"`
-	Command      []string `yaml:"command"`
-	Args         []string `yaml:"args"`
-	Env          []envVar `yaml:"env"`
-	VolumeMounts []struct {
-		Name      string `yaml:"name"`
-		MountPath string `yaml:"mountPath"`
-	} `yaml:"volumeMounts"`
+	Name    string   `yaml:"name"`
+	Image   string   `yaml:"image"`
+	Command []string `yaml:"command"`
+	Args    []string `yaml:"args"`
+	Env     []envVar `yaml:"env"`
+	EnvFrom []struct {
+		Prefix       string `yaml:"prefix"`
+		SecretRef    keyRef `yaml:"secretRef"`
+		ConfigMapRef keyRef `yaml:"configMapRef"`
+	} `yaml:"envFrom"`
+	VolumeMounts []volumeMount `yaml:"volumeMounts"`
+}
+
+type volumeMount struct {
+	Name      string `yaml:"name"`
+	MountPath string `yaml:"mountPath"`
+	SubPath   string `yaml:"subPath"`
 }
 
 type envVar struct {
@@ -99,12 +110,15 @@ func documents(content []byte) (in input, ok bool) {
 		if err := decoder.Decode(&node); errors.Is(err, io.EOF) {
 			return in, ok
 		} else if err != nil {
+			in.fault = errors.New("what follows the first objects is no YAML")
 			return in, ok && len(in.objects) > 0
 		}
 		one := &object{}
 		switch err := node.Decode(one); {
 		case err == nil && one.Kind != "":
 			in.objects, ok = append(in.objects, one), true
+		case one.Kind != "":
+			in.fault, ok = fmt.Errorf("the %s %s is not of the form that Kubernetes takes", one.Kind, one.Metadata.Name), true
 		case node.Decode(&in.args) == nil && len(in.args) > 0:
 			ok = true
 		default:
@@ -118,6 +132,8 @@ func documents(content []byte) (in input, ok bool) {
 // command finds the one command line in what was read.
 func (in *input) command(o Options) (command, error) {
 	switch {
+	case in.fault != nil:
+		return command{}, in.fault
 	case in.values != nil:
 		return in.values.command(o)
 	case len(in.args) > 0:
@@ -200,7 +216,11 @@ func (o *object) kubeadmArgs() ([]string, error) {
 
 // commandLine returns the command line of c, if it is that of a source.
 func (c *container) commandLine(pod *podSpec, objects []*object, o Options) (command, error) {
-	words := slices.Concat(c.Command, c.Args)
+	given, secret, err := c.azadVariables(objects)
+	if err != nil {
+		return command{}, err
+	}
+	words := slices.Concat(c.Command, given, c.Args)
 	if len(c.Command) > 2 && strings.HasSuffix(c.Command[0], "sh") && c.Command[1] == "-c" {
 		script, err := splitWords(c.Command[2])
 		if err != nil {
@@ -218,7 +238,7 @@ func (c *container) commandLine(pod *podSpec, objects []*object, o Options) (com
 	if line.args, err = c.expand(line.args, objects); err != nil {
 		return line, err
 	}
-	line.files = c.mounted(pod, objects)
+	line.mounts, line.secret = &mounts{c, pod, objects}, secret
 	return line, nil
 }
 
@@ -226,7 +246,8 @@ func (c *container) commandLine(pod *podSpec, objects []*object, o Options) (com
 func (c *container) expand(args []string, objects []*object) ([]string, error) {
 	values := map[string]string{}
 	missing := map[string]string{}
-	for _, v := range c.Env {
+	all, _ := c.allVariables(objects) // an argument whose variable is missing is refused
+	for _, v := range all {
 		secret, config := v.ValueFrom.SecretKeyRef, v.ValueFrom.ConfigMapKeyRef
 		switch {
 		case v.Value != nil:
@@ -256,6 +277,31 @@ func (c *container) expand(args []string, objects []*object) ([]string, error) {
 		}
 	}
 	return expanded, nil
+}
+
+// allVariables returns the variables of c, those of envFrom written as single ones,
+// and the Secret or ConfigMap of an envFrom that is not in the input.
+func (c *container) allVariables(objects []*object) (all []envVar, missing string) {
+	for _, from := range c.EnvFrom {
+		kind, name := "Secret", from.SecretRef.Name
+		if from.ConfigMapRef.Name != "" {
+			kind, name = "ConfigMap", from.ConfigMapRef.Name
+		}
+		data := dataOf(objects, kind, name)
+		if len(data) == 0 {
+			missing = kind + " " + name
+		}
+		for _, key := range slices.Sorted(maps.Keys(data)) {
+			v := envVar{Name: from.Prefix + key}
+			if kind == "Secret" {
+				v.ValueFrom.SecretKeyRef = keyRef{name, key}
+			} else {
+				v.ValueFrom.ConfigMapKeyRef = keyRef{name, key}
+			}
+			all = append(all, v)
+		}
+	}
+	return append(all, c.Env...), missing // an env goes before an envFrom
 }
 
 // expandOne returns s with the values of variables, and the first that is not
@@ -308,31 +354,4 @@ func dataOf(objects []*object, kind, name string) map[string]string {
 		}
 	}
 	return data
-}
-
-// mounted returns the files that c finds in volumes whose objects are there.
-func (c *container) mounted(pod *podSpec, objects []*object) map[string][]byte {
-	files := map[string][]byte{}
-	for _, mount := range c.VolumeMounts {
-		for _, volume := range pod.Volumes {
-			if volume.Name != mount.Name {
-				continue
-			}
-			data, items := dataOf(objects, "Secret", volume.Secret.SecretName), volume.Secret.Items
-			if volume.ConfigMap.Name != "" {
-				data, items = dataOf(objects, "ConfigMap", volume.ConfigMap.Name), volume.ConfigMap.Items
-			}
-			if len(items) == 0 {
-				for key := range data {
-					items = append(items, keyPath{key, key})
-				}
-			}
-			for _, item := range items {
-				if content, ok := data[item.Key]; ok {
-					files[path.Join(mount.MountPath, item.Path)] = []byte(content)
-				}
-			}
-		}
-	}
-	return files
 }

@@ -32,6 +32,9 @@ type Options struct {
 	// ReadFile reads a file that a flag names and whose content is needed.
 	// Default: os.ReadFile.
 	ReadFile func(path string) ([]byte, error)
+	// Chart says that gatehouse's own Helm chart will install the result: it has
+	// Values, and its Notes are about them.
+	Chart bool
 }
 
 func (o Options) withDefaults() Options {
@@ -67,6 +70,9 @@ type Result struct {
 	// Config is an AuthenticationConfiguration, which one of Settings names; empty
 	// if none has to be made.
 	Config []byte
+	// Values are those of gatehouse's chart that make it these Settings, as YAML;
+	// empty without Options.Chart. Where files are, the chart decides.
+	Values []byte
 	Notes  []Note
 }
 
@@ -104,7 +110,7 @@ func Text(content []byte, o Options) (*Result, error) {
 
 // translate does the work for every source.
 func translate(line command, o Options) (*Result, error) {
-	t := &translation{command: line, Options: o}
+	t := &translation{command: line, Options: o, certificates: map[string]string{}}
 	var err error
 	if t.flags, err = parse(line.args, flagsOf(line.from)); err != nil {
 		return nil, err
@@ -112,9 +118,13 @@ func translate(line command, o Options) (*Result, error) {
 	for _, note := range line.notes {
 		t.note(note.Kind, "%s", note.Text)
 	}
-	switch {
-	case line.from == KubeAPIServer:
+	switch line.from {
+	case KubeAPIServer:
 		err = t.kubeAPIServer()
+	case KubeRBACProxy:
+		err = t.kubeRBACProxy()
+	case AzadKubeProxy:
+		err = t.azadKubeProxy()
 	default:
 		err = t.kubeOIDCProxy()
 	}
@@ -134,6 +144,8 @@ type translation struct {
 	issuers  []issuer // at most one comes of flags
 	config   []byte   // an AuthenticationConfiguration that is there already
 	notes    []Note
+	// certificates are the Secrets of the serving certificate's files, by their key.
+	certificates map[string]string
 }
 
 func (t *translation) note(kind, format string, args ...any) {
@@ -162,10 +174,19 @@ func (t *translation) result() (*Result, error) {
 	if err := t.addIssuers(); err != nil {
 		return nil, err
 	}
-	t.addToDo()
+	var values []byte
+	var err error
+	if t.Chart {
+		values, err = t.values()
+	} else {
+		t.addToDo()
+	}
+	if err != nil {
+		return nil, err
+	}
 	order := []string{Kept, Differs, LeftOut, ToDo}
 	slices.SortStableFunc(t.notes, func(a, b Note) int { return slices.Index(order, a.Kind) - slices.Index(order, b.Kind) })
-	return &Result{From: t.from, Settings: t.settings, Config: t.config, Notes: t.notes}, nil
+	return &Result{From: t.from, Settings: t.settings, Config: t.config, Values: values, Notes: t.notes}, nil
 }
 
 // addToDo says what no translation can do.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/auth/authconfig"
@@ -105,13 +106,18 @@ func FuzzText(f *testing.F) {
 		"kind: Pod\nspec:\n  containers:\n  - image: kube-apiserver\n    args: [--oidc-issuer-url=$(A), --oidc-client-id=c]\n    env: [{name: A, value: https://i}]\n",
 		"oidc: {issuerUrl: https://i, clientId: c, requiredClaims: {a: 'true'}, extraProviders: [{}]}\nextraArgs: {v: 2}\n",
 		"- --a\n- b\n", "kind: List\nitems: [{kind: List, items: []}, null]\n", "kind: Pod\nspec: {containers: [null]}\n", "{}", "a: &a [*a]\n", "'", "k3s server --kube-apiserver-arg",
+		"kube-rbac-proxy --upstream=https://a --oidc-issuer=https://i --oidc-clientID=c",
+		"kind: Pod\nspec:\n  containers:\n  - image: azad-kube-proxy\n    env: [{name: TENANT_ID, value: a}, {name: CLIENT_ID, value: b}, {name: CLIENT_SECRET, value: c}]\n",
+		"oidc: {issuerUrl: https://i, clientId: c}\nextraVolumes: [{name: a, secret: {secretName: s}}]\nextraVolumeMounts: [{name: a, mountPath: /a}]\nextraArgs: {oidc-ca-file: /a/b}\n",
 		"kind: ClusterConfiguration\napiServer: {extraArgs: [{name: v, value: '2'}]}\n",
 	} {
 		f.Add(seed, byte(0))
 		f.Add(seed, byte(3))
+		f.Add(seed, byte(128))
 	}
 	f.Fuzz(func(t *testing.T, text string, from byte) {
-		options := Options{ReadFile: func(string) ([]byte, error) { return nil, errors.New("not here") }}
+		options := Options{Chart: from >= 128, ReadFile: func(string) ([]byte, error) { return nil, errors.New("not here") }}
+		from %= 128
 		if sources := Sources(); from > 0 {
 			options.From = sources[int(from)%len(sources)]
 		}
@@ -123,6 +129,10 @@ func FuzzText(f *testing.F) {
 			if !strings.HasPrefix(s.Name, Prefix) || s.Value == "" || strings.ContainsAny(s.Value, "\n\r\x00") {
 				t.Errorf("%q", s)
 			}
+		}
+		var values map[string]any
+		if err := yaml.Unmarshal(result.Values, &values); err != nil || options.Chart == (values == nil) {
+			t.Errorf("%v: %s", err, result.Values)
 		}
 		for _, note := range result.Notes {
 			if strings.ContainsAny(note.Text, "\n\r") {

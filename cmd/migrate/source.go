@@ -16,36 +16,43 @@ const (
 	Jetstack      = "jetstack/kube-oidc-proxy"
 	Tremolo       = "TremoloSecurity/kube-oidc-proxy"
 	RafPe         = "RafPe/kube-oidc-proxy"
+	KubeRBACProxy = "kube-rbac-proxy"
+	AzadKubeProxy = "azad-kube-proxy"
 )
 
 // Sources returns what Options.From may be.
-func Sources() []string { return []string{KubeAPIServer, KubeOIDCProxy, Jetstack, Tremolo, RafPe} }
+func Sources() []string {
+	return []string{KubeAPIServer, KubeOIDCProxy, Jetstack, Tremolo, RafPe, KubeRBACProxy, AzadKubeProxy}
+}
 
 // command is a command line, and what else was found out about it.
 type command struct {
 	from  string
 	args  []string // without the program
 	notes []Note
-	// files are the files that the command line may name, as far as the manifest
-	// that it stands in holds them.
-	files map[string][]byte
+	// mounts are what the container has mounted that the command line is of; nil if
+	// it is none's.
+	mounts *mounts
+	// secret is where the client secret of azad-kube-proxy comes from, if a variable
+	// of the container says so.
+	secret origin
 	// ca are CA certificates of the issuer, config an AuthenticationConfiguration,
-	// if they are not in files.
+	// if they are not in mounts.
 	ca, config []byte
 	// inChart says that the flags are those of a Helm chart, whose port is that of
 	// gatehouse.
 	inChart bool
+	// pods are the values of the chart that gatehouse's own has too.
+	pods map[string]any
 	// providers are the issuers beside the one of the flags.
 	providers []provider
 }
 
 // program returns which source a program's name, with or without its path, is.
 func program(word string) string {
-	switch path.Base(word) {
-	case KubeAPIServer:
-		return KubeAPIServer
-	case KubeOIDCProxy:
-		return KubeOIDCProxy
+	switch base := path.Base(word); base {
+	case KubeAPIServer, KubeOIDCProxy, KubeRBACProxy, AzadKubeProxy:
+		return base
 	}
 	return ""
 }
