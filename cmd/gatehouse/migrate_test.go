@@ -270,3 +270,16 @@ func TestMigrateAudit(t *testing.T) {
 		t.Errorf("does not say what becomes of --audit-log-maxage:\n%s", stderr)
 	}
 }
+
+// Promise: of the values that the documents show, -o values makes those below them.
+func TestDocumentedValues(t *testing.T) {
+	t.Parallel()
+	page := read(t, "../../docs/how-to/migrate-from-kube-oidc-proxy.md")
+	shown := regexp.MustCompile("(?s)```yaml\n(image: .*?)```.*?```yaml\n# values.yaml\n(.*?)```").FindStringSubmatch(page)
+	if shown == nil {
+		t.Fatal("there are none")
+	}
+	if code, stdout, stderr := onceWith(t, shown[1], nil, "migrate", "-o", "values"); code != exitOK || stdout != shown[2] {
+		t.Errorf("exit code %d, %s (-want +got):\n%s", code, stderr, cmp.Diff(shown[2], stdout))
+	}
+}
