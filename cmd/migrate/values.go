@@ -1,14 +1,13 @@
 package migrate
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"sigs.k8s.io/yaml"
 )
 
 // form is how a value of gatehouse's chart is written.
@@ -87,13 +86,11 @@ func (t *translation) values() ([]byte, error) {
 		}
 	}
 	t.addChartToDo(all)
-	var b bytes.Buffer
-	encoder := yaml.NewEncoder(&b)
-	encoder.SetIndent(2)
-	if err := encoder.Encode(all); err != nil {
+	content, err := yaml.Marshal(all) // the library that helm reads them by
+	if err != nil {
 		return nil, fmt.Errorf("write the values: %w", err)
 	}
-	return b.Bytes(), nil
+	return content, nil
 }
 
 // setValue writes one setting into values.
