@@ -183,6 +183,7 @@ func (v *helmValues) addArgs(line *command) {
 		{"extra-user-header-client-ip", strconv.FormatBool(v.ExtraImpersonationHeaders.ClientIP)},
 		{"extra-user-headers", v.ExtraImpersonationHeaders.Headers},
 		{"logging-format", v.Logging.Format},
+		{"metrics-bind-address", v.Metrics.address()},
 		{"v", strings.Trim(v.Logging.Verbosity, "0")},
 	}
 	if v.TokenPassthrough.Enabled {

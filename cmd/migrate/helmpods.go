@@ -5,7 +5,7 @@ import "slices"
 // helmPodNames are the values of the charts of kube-oidc-proxy that say how its
 // pods run and are reached.
 const helmPodNames = "replicaCount imagePullSecrets nameOverride fullnameOverride service rollingUpdateStrategy podDisruptionBudget resources initContainers nodeSelector tolerations affinity " +
-	"topologySpreadConstraints priorityClassName podAnnotations podSecurityContext securityContext extraVolumes extraVolumeMounts metrics networkPolicy dashboards rbac"
+	"topologySpreadConstraints priorityClassName podAnnotations podSecurityContext securityContext extraVolumes extraVolumeMounts metrics networkPolicy dashboards rbac test"
 
 // helmPods are those that gatehouse's chart has in the same form. What else there
 // is depends on the program, such as resources, or on its labels, such as affinity.
@@ -17,6 +17,7 @@ type helmPods struct {
 	Tolerations         []map[string]any     `yaml:"tolerations"`
 	PriorityClassName   string               `yaml:"priorityClassName"`
 	PodAnnotations      map[string]string    `yaml:"podAnnotations"`
+	Metrics             helmMetrics          `yaml:"metrics"`
 }
 
 type helmService struct {
@@ -35,6 +36,29 @@ type helmDisruptionBudget struct {
 	Enabled        bool `yaml:"enabled"`
 	MinAvailable   any  `yaml:"minAvailable"`
 	MaxUnavailable any  `yaml:"maxUnavailable"`
+}
+
+// helmMetrics are RafPe's. Either switch starts the listener.
+type helmMetrics struct {
+	Enabled        bool   `yaml:"enabled"`
+	BindAddress    string `yaml:"bindAddress"`
+	Port           string `yaml:"port"` // default: 9090
+	ServiceMonitor struct {
+		Enabled bool `yaml:"enabled"`
+	} `yaml:"serviceMonitor"`
+}
+
+// address returns where metrics are served, or "" if they are not.
+func (m *helmMetrics) address() string {
+	switch {
+	case !m.Enabled && !m.ServiceMonitor.Enabled:
+		return ""
+	case m.BindAddress != "":
+		return m.BindAddress
+	case m.Port != "":
+		return ":" + m.Port
+	}
+	return ":9090"
 }
 
 // helmTLS is where the serving certificate comes from.
@@ -82,6 +106,7 @@ func (v *helmValues) addPods(line *command, chart bool) []string {
 	add("tolerations", v.Tolerations, len(v.Tolerations) > 0)
 	add("priorityClassName", v.PriorityClassName, v.PriorityClassName != "")
 	add("podAnnotations", v.PodAnnotations, len(v.PodAnnotations) > 0)
+	add("metrics.serviceMonitor.enabled", true, v.Metrics.ServiceMonitor.Enabled)
 	v.TLS.carry(line.pods)
 	slices.Sort(carried)
 	return slices.Compact(carried)

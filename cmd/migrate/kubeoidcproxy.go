@@ -268,6 +268,9 @@ func (t *translation) noteProxies() {
 	if t.from != RafPe && !t.flags.on("trusted-proxies") {
 		t.note(Differs, "X-Forwarded-For: kube-oidc-proxy believes it of everybody, and gatehouse of nobody, until GATEHOUSE_TRUSTED_PROXIES names the proxies before it.")
 	}
+	if t.flags.on("allow-reserved-groups") {
+		t.note(Differs, "--allow-reserved-groups: GATEHOUSE_ALLOWED_RESERVED_NAMES allows users of these names too: an issuer that lets people choose their name must not reach them.")
+	}
 	if t.from == RafPe {
 		t.note(Differs, "users and groups that begin with kubeadm: are refused with 403 as those with system: are, unless GATEHOUSE_ALLOWED_RESERVED_NAMES lists them.")
 		return

@@ -106,6 +106,9 @@ func (t *translation) delegate() {
 	t.set("TOKEN_REVIEW", "true")
 	t.set("API_AUDIENCES", strings.Join(f.all("auth-token-audiences"), ","))
 	t.note(Differs, "kube-rbac-proxy asks the API server about every token. gatehouse asks about tokens of the cluster's ServiceAccounts alone, and hands these on as they are; others that the API server knows, such as those of its own issuers, are refused.")
+	if f.on("auth-token-audiences") {
+		t.note(Differs, "--auth-token-audiences: the API server gets the token itself, and refuses one that is for none of its own audiences.")
+	}
 	if f.on("client-ca-file") {
 		t.setFile("CLIENT_CA_FILE", f.get("client-ca-file"))
 		t.note(Differs, "--client-ca-file: a certificate that is not accepted is refused, where kube-rbac-proxy goes on to the token. Certificates of the cluster's own components (system:masters, system:nodes) are refused as reserved names.")
