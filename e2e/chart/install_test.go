@@ -76,7 +76,7 @@ func start(ctx context.Context, t *testing.T) *world {
 }
 
 // Promise: what the chart and the base make is accepted by a real API server, as it
-// is and with everything on, and their pods by a namespace that enforces
+// is, with everything on, and with what `gatehouse migrate` prints, and their pods by a namespace that enforces
 // `restricted`; and gatehouse itself, from the chart, serves people: installed,
 // tested, upgraded, rolled back and uninstalled by helm, with the notes as printed.
 func TestCluster(t *testing.T) {
@@ -85,6 +85,7 @@ func TestCluster(t *testing.T) {
 	w := start(ctx, t)
 	define(ctx, t, w.Cluster)
 	t.Run("everything", func(t *testing.T) { w.testEverything(ctx, t) })
+	t.Run("migrated", func(t *testing.T) { w.testMigrated(ctx, t) })
 	t.Run("kustomize", func(t *testing.T) { w.testKustomize(ctx, t) })
 	t.Run("life", func(t *testing.T) { w.testLife(ctx, t) })
 }

@@ -1,6 +1,7 @@
 package chart_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -202,4 +203,36 @@ func (r rendering) key(path, base string, volume map[string]any) string {
 	}
 	r.t.Errorf("%s: it is in no Secret and no ConfigMap", path)
 	return ""
+}
+
+// testMigrated: the values that come of a release of another proxy are installed.
+func (w *world) testMigrated(ctx context.Context, t *testing.T) {
+	w.restricted(ctx, t, "migrated")
+	gatehouse, err := kubectl.New(filepath.Join(w.files, "gatehouse"), os.DevNull, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range migrations(t, w.chart) {
+		if !strings.HasPrefix(m.name, "values-") {
+			continue
+		}
+		printed, err := gatehouse.Must(ctx, m.stdin, slices.Concat([]string{m.args[0], "-o", "values"}, m.args[1:])...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(w.files, m.name+".yaml")
+		if err := os.WriteFile(file, []byte(printed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := w.helmHere.Run(ctx, "install", "moved", w.dir, "--namespace", "migrated", "--values", file)
+		if err != nil || !out.OK() || strings.Contains(out.Stderr, "arning") {
+			t.Fatalf("%s: helm install: %v\n%s", m.name, err, out.Stderr)
+		}
+		replicas := 2
+		if at := regexp.MustCompile(`(?m)^replicaCount: (\d)$`).FindStringSubmatch(printed); at != nil {
+			replicas = int(at[1][0] - '0')
+		}
+		w.awaitPods(ctx, t, "migrated", "moved-gatehouse", replicas)
+		w.helmMust(ctx, t, "uninstall", "moved", "--namespace", "migrated")
+	}
 }
