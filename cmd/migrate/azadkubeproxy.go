@@ -32,18 +32,13 @@ func azadFlags() []flag {
 		{name: "kubernetes-api-tls", kind: boolean}, {name: "kubernetes-api-validate-cert", kind: boolean},
 		{name: "cors-enabled", kind: boolean},
 	}
-	for _, group := range []struct{ why, names string }{
+	return append(flags, flagsWithout([]reason{
 		{inKubeconfig, "kubernetes-api-host kubernetes-api-port kubernetes-api-ca-cert-path kubernetes-api-token-path"},
 		{noCORS, "cors-allowed-headers cors-allowed-methods cors-allowed-origins cors-allowed-origins-default-scheme"},
 		{noCache, "cache-engine redis-uri"},
 		{noMetrics, "metrics"},
 		{noOneShot, "version? help!"},
-	} {
-		for word := range strings.FieldsSeq(group.names) {
-			flags = append(flags, flagOf(word, group.why))
-		}
-	}
-	return flags
+	})...)
 }
 
 // azadVariables returns the flags that variables of c stand for, if c is

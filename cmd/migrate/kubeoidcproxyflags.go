@@ -48,7 +48,7 @@ func kubeOIDCProxyFlags() []flag {
 		flag{name: "audit-policy-file"}, flag{name: "audit-log-path"},
 		flag{name: "http2-max-streams-per-connection"}, flag{name: "logging-format"},
 	)
-	for _, group := range []struct{ why, names string }{
+	return append(flags, flagsWithout([]reason{
 		{noFlush, "flush-interval"},
 		{noCertDir, "cert-dir"},
 		{noTLSChoice, "tls-cipher-suites tls-min-version tls-curve-preferences"},
@@ -64,12 +64,7 @@ func kubeOIDCProxyFlags() []flag {
 		{noTRChoice, "token-passthrough-request-timeout token-passthrough-cache-success-ttl token-passthrough-cache-failure-ttl"},
 		{noKlog, klogFlags},
 		{noOneShot, "version? help!"},
-	} {
-		for word := range strings.FieldsSeq(group.names) {
-			flags = append(flags, flagOf(word, group.why))
-		}
-	}
-	return flags
+	})...)
 }
 
 const (
@@ -80,6 +75,20 @@ const (
 		"audit-webhook-truncate-enabled! audit-webhook-truncate-max-batch-size audit-webhook-truncate-max-event-size"
 	klogFlags = "v vmodule logtostderr! alsologtostderr! log-dir log-file log-file-max-size log-backtrace-at add-dir-header! skip-headers! skip-log-headers! stderrthreshold one-output! log-flush-frequency"
 )
+
+// reason is why flags, written as for flagOf, have no counterpart.
+type reason struct{ why, names string }
+
+// flagsWithout returns the flags that have none.
+func flagsWithout(reasons []reason) []flag {
+	var flags []flag
+	for _, one := range reasons {
+		for word := range strings.FieldsSeq(one.names) {
+			flags = append(flags, flagOf(word, one.why))
+		}
+	}
+	return flags
+}
 
 // flagOf returns a flag without a counterpart. With ! it is on or off, with ? it
 // may stand alone.

@@ -1,7 +1,5 @@
 package migrate
 
-import "strings"
-
 // Why flags of kube-rbac-proxy have no counterpart.
 const (
 	noOwnRules   = "gatehouse authorizes nobody itself. Resource attributes, rewrites and static rules of that file are lost: what callers may do is what RBAC says of the request that they make."
@@ -29,7 +27,7 @@ func rbacProxyFlags() []flag {
 		{name: "http2-max-concurrent-streams", variable: "MAX_STREAMS_PER_CONNECTION"},
 		{name: "allow-paths", kind: list, why: noAllowPaths}, {name: "ignore-paths", kind: list, why: noOpenPaths},
 	}
-	for _, group := range []struct{ why, names string }{
+	return append(flags, flagsWithout([]reason{
 		{noOwnRules, "config-file"},
 		{noUserHeader, "auth-header-fields-enabled! auth-header-user-field-name auth-header-groups-field-name auth-header-groups-field-separator"},
 		{noPlainHTTP, "insecure-listen-address"},
@@ -42,10 +40,5 @@ func rbacProxyFlags() []flag {
 		{noTuning, "kube-api-qps kube-api-burst"},
 		{noKlog, klogFlags},
 		{noOneShot, "version? help!"},
-	} {
-		for word := range strings.FieldsSeq(group.names) {
-			flags = append(flags, flagOf(word, group.why))
-		}
-	}
-	return flags
+	})...)
 }
