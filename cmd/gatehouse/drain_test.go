@@ -157,7 +157,13 @@ type result struct {
 
 func (p *process) background(t *testing.T, path string) <-chan result {
 	t.Helper()
-	req, ended := p.request(t, anaToken, path), make(chan result, 1)
+	return p.backgroundAs(t, anaToken, path)
+}
+
+// backgroundAs is background with somebody's token.
+func (p *process) backgroundAs(t *testing.T, token, path string) <-chan result {
+	t.Helper()
+	req, ended := p.request(t, token, path), make(chan result, 1)
 	go func() {
 		var r result
 		resp, err := p.client.Do(req)

@@ -66,8 +66,12 @@ func metricsOfAll(t *testing.T) string {
 		"CLIENT_CA_FILE": people.path("ca.crt"), "CLIENT_CRL_FILE": people.path("ca.crl"),
 		"AUDIT_POLICY_FILE": w.write(t, "audit-policy.yaml", policyOfAll), "AUDIT_LOG_PATH": "-",
 	})
-	p := w.start(t, settings)
+	e := w.exchanges(t, settings)
+	p := e.process
 	p.awaitReady(t, http.StatusOK, "[+]issuer/"+issuer.URL+" ok")
+	e.session(t, anaToken)
+	e.exchange(t, "")
+	e.exchange(t, anaToken, "scope", "canary")
 	ana := p.as(t, w, people.issue("ana", "/CN=ana"))
 	ana.ask(t, "", "/api")
 	for _, token := range []string{"", issuer.Token(authtest.Claims{"jti": "stolen"}), "unknown-token-of-fay"} {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy/exchange"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenreview"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
@@ -61,7 +62,7 @@ func labelSets() map[string]map[string]labelSet {
 		note: "`499`: the caller left before the answer. `101`: an upgraded connection"}
 	issuer := labelSet{form: regexp.MustCompile(`^sha256:[0-9a-f]{64}$`), shown: "`sha256:` and the SHA-256 of the issuer's URL, for each configured issuer"}
 	succeeded := one("success", "failure")
-	source := one("serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file", "authentication_config", "client_ca", "revocation_file", "entra", "audit_policy")
+	source := one("serving_certificate", "upstream", "upstream_token", "token_auth_file", "oidc_ca_file", "authentication_config", "client_ca", "revocation_file", "entra", "audit_policy", "session_keys")
 	source.note = "See [reloads](operations.md#reloads)"
 	reasons := texts(auth.Reasons())
 	build := currentBuild()
@@ -76,6 +77,10 @@ func labelSets() map[string]map[string]labelSet {
 		"gatehouse_upstream_errors_total":                     {"reason": one("unreachable", "own_credential", "own_rights", "certificate", "timeout", "broken")},
 		"gatehouse_streams_ended_total": {"reason": {values: append([]string{"shutdown", "identity_changed"}, reasons...),
 			note: "`shutdown`: a watch. `identity_changed`: the credential makes another user now. The others: why the credential is refused now"}},
+		"gatehouse_token_exchanges_total": {
+			"target": labelSet{values: []string{"session", "service_account", "none"}, all: true, note: "`none`: the request could not be read"},
+			"result": labelSet{values: exchange.Results(), note: "`issued`: a token was given. The others are the values of `error`"},
+		},
 		"gatehouse_impersonations_total": {"mode": {values: []string{"", "serviceaccount", "user-info", "legacy"}, note: "Empty if it was not allowed"},
 			"decision": one("allowed", "denied", "failed")},
 		"gatehouse_rejected_total":                          {"limit": one("header_lines", "user_requests", "user_streams", "all_requests", "all_streams", "failed_authentications", "slow_body", "connections").told("See [limits](operations.md#limits)")},

@@ -47,6 +47,7 @@ func settingTests() map[string]settingTest {
 	maps.Copy(tests, claimSourceSettingTests())
 	maps.Copy(tests, limitSettingTests())
 	maps.Copy(tests, addressSettingTests())
+	maps.Copy(tests, exchangeSettingTests())
 	return tests
 }
 
