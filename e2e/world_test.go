@@ -91,6 +91,7 @@ func TestMainPath(t *testing.T) {
 			"kubeconfig":                   w.testKubeconfig,
 			"explain":                      w.testExplain,
 			"deploy":                       w.testDeploy,
+			"break glass":                  w.testBreakGlass,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

@@ -51,6 +51,12 @@ func NewCA(name string) (*CA, error) {
 // PEM returns the authority's certificate.
 func (ca *CA) PEM() []byte { return certPEM(ca.cert.Raw) }
 
+// Pair returns the authority's own certificate and key.
+func (ca *CA) Pair() (Pair, error) {
+	key, err := keyPEM(ca.key)
+	return Pair{Cert: ca.PEM(), Key: key}, err
+}
+
 // Pool returns a pool that holds the authority alone.
 func (ca *CA) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
@@ -99,12 +105,16 @@ func (ca *CA) pair(template *x509.Certificate) (Pair, error) {
 	if err != nil {
 		return Pair{}, fmt.Errorf("issue certificate: %w", err)
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	encoded, err := keyPEM(key)
+	return Pair{Cert: certPEM(der), Key: encoded}, err
+}
+
+func keyPEM(key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return Pair{}, fmt.Errorf("encode key: %w", err)
+		return nil, fmt.Errorf("encode key: %w", err)
 	}
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-	return Pair{Cert: certPEM(der), Key: keyPEM}, nil
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
 func (ca *CA) create(template, parent *x509.Certificate, public *ecdsa.PublicKey) ([]byte, error) {

@@ -43,6 +43,7 @@ type files struct {
 	clientCA, servingCA, etcdCA    string
 	serving, etcd, etcdClient      pki.Pair
 	admin, controllerManager       pki.Pair
+	signer                         pki.Pair // of the certificates that people request
 	nodeCA                         string
 	node, nodeClient               pki.Pair // of the node's port, and of the API server towards it
 	kubelet, scheduler             pki.Pair // of the node towards the API server, and of who fills it
@@ -89,6 +90,9 @@ func (f *files) makePairs(dir string) error {
 		return err
 	}
 	f.clientCA, f.servingCA, f.etcdCA = clients.CAFile, servers.CAFile, storage.CAFile
+	if f.signer, err = clients.Signer("client-signer"); err != nil {
+		return err
+	}
 	if f.serving, err = servers.Loopback("kube-apiserver"); err != nil {
 		return err
 	}
@@ -220,11 +224,11 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "system:
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:unauthenticated"}]
 `
 
-// controllers are those that make roles, accounts, namespaces and workloads
-// behave; nodes, volumes and cloud parts have nothing to do here.
+// controllers are those that make roles, accounts, namespaces, workloads and
+// requests for certificates behave; nodes, volumes and cloud parts have nothing to do here.
 const controllers = "clusterrole-aggregation-controller,serviceaccount-controller,serviceaccount-token-controller," +
 	"namespace-controller,deployment-controller,replicaset-controller,garbage-collector-controller," +
-	"root-ca-certificate-publisher-controller,job-controller,resourcequota-controller"
+	"root-ca-certificate-publisher-controller,job-controller,resourcequota-controller,certificatesigningrequest-signing-controller"
 
 func (f *files) controllerManagerArgs() []string {
 	return []string{
@@ -232,6 +236,8 @@ func (f *files) controllerManagerArgs() []string {
 		"--authorization-kubeconfig=" + f.controllersConfig,
 		"--secure-port=0", "--leader-elect=false", "--use-service-account-credentials", "--controllers=" + controllers,
 		"--service-account-private-key-file=" + f.serviceAccountKey, "--root-ca-file=" + f.servingCA,
+		"--cluster-signing-kube-apiserver-client-cert-file=" + f.signer.CertFile,
+		"--cluster-signing-kube-apiserver-client-key-file=" + f.signer.KeyFile,
 		"--kube-api-qps=200", "--kube-api-burst=400",
 	}
 }

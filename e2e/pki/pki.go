@@ -61,6 +61,16 @@ func (a *Authority) User(name, user string, groups ...string) (Pair, error) {
 	return a.write(name, pair)
 }
 
+// Signer writes the authority's own pair as NAME.crt and NAME.key, for a process
+// that signs in its name.
+func (a *Authority) Signer(name string) (Pair, error) {
+	pair, err := a.Pair()
+	if err != nil {
+		return Pair{}, err
+	}
+	return a.write(name, pair)
+}
+
 func (a *Authority) write(name string, pair authtest.Pair) (Pair, error) {
 	p := Pair{filepath.Join(a.dir, name+".crt"), filepath.Join(a.dir, name+".key")}
 	if err := WriteFile(p.KeyFile, pair.Key); err != nil {
