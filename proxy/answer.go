@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -14,15 +13,38 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth/scope"
 )
 
-// answer is a response that gatehouse makes itself. The sentences are a closed
-// set: nothing of a request or a credential is quoted in them but the age of a
-// verified token.
+// answer is a response that gatehouse makes itself.
 type answer struct {
-	code       int
-	reason     metav1.StatusReason
-	message    string
-	retryAfter int // seconds; 0 for none
+	code    int
+	reason  metav1.StatusReason
+	message sentence
+	again   again
 }
+
+// sentence is what gatehouse says to a caller: a constant of this type, so that
+// the set is closed. Nothing of a request or a credential is quoted in one but
+// the age of a verified token, and a word of its scope. docs/errors.md has them
+// all: a test collects the constants, and wants cause and remedy of each.
+type sentence string
+
+// with returns s with a time in it, or a word of a scope.
+func (s sentence) with(word string) sentence {
+	return sentence(strings.Replace(string(s), "%s", word, 1))
+}
+
+// again says of which requests an answer has Retry-After. Clients repeat what
+// was answered with it, whatever the method (client-go, up to ten times), so it
+// stands only where sending again does no harm.
+type again int
+
+const (
+	never   again = iota
+	ofReads       // of a request that may have been sent: if its method is safe
+	always        // nothing was sent
+)
+
+// retryAfter is how long a client should wait, in seconds.
+const retryAfter = 1
 
 // Answers about the request itself.
 var (
@@ -36,26 +58,25 @@ var (
 	mayNotActAs      = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "You may not act as this user, uid, group or extra (--as): the cluster's rules do not allow you to impersonate it."}
 	neverAs          = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Nobody can act in the group system:masters, or as a node or gatehouse itself, through gatehouse."}
 	badQuestion      = answer{code: 400, reason: metav1.StatusReasonBadRequest, message: "Acting as another user (--as) is not offered for a path or selector that is not UTF-8, or for so many parameters."}
-	cannotTell       = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "Whether you may act as another user cannot be asked now: try again in a moment.", retryAfter: 1}
+	cannotTell       = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "Whether you may act as another user cannot be asked now: try again in a moment.", again: always}
 	noImpersonate    = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Acting as another user (--as) is not offered here: leave the Impersonate headers out."}
-	cutOff           = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse shut down before the API server had answered: the request may have been carried out."}
-	identityChanged  = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "Who you are to the cluster changed while the request was under way, which may have been carried out: try again."}
-	draining         = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse is shutting down: try again.", retryAfter: 1}
+	cutOff           = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse shut down before the API server had answered: the request may have been carried out.", again: ofReads}
+	identityChanged  = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "Who you are to the cluster changed while the request was under way, which may have been carried out: try again.", again: ofReads}
+	draining         = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "This gatehouse is shutting down: try again.", again: always}
 	internalError    = answer{code: 500, reason: metav1.StatusReasonInternalError, message: "gatehouse met an error of its own: its operator finds it in the log by the audit id."}
 	narrowDoor       = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "This is not offered here for anybody: gatehouse may only do some things for people, and this is none of them."}
+	scoped           = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Your token may not be used for this: its scope has the word %s."}
+	noCredentials    = answer{code: 403, reason: metav1.StatusReasonForbidden, message: "Your token may not be used to make other credentials: it has a scope, and they would have none."}
 	looping          = answer{code: 508, reason: metav1.StatusReasonInternalError, message: "gatehouse's API server is gatehouse itself, or a row of too many of them: its operator has to mend that."}
 )
 
-// Answers about the way from gatehouse to the API server. Clients repeat what
-// was answered with Retry-After, whatever its method (client-go, up to ten
-// times), so it stands only where nothing was sent; answer.repeatable adds it
-// where sending again does no harm.
+// Answers about the way from gatehouse to the API server.
 var (
-	upstreamDown    = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "gatehouse cannot reach the API server: try again in a moment.", retryAfter: 1}
-	upstreamStarts  = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "The API server is not ready to serve yet: try again in a moment.", retryAfter: 1}
-	upstreamBroken  = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The connection between gatehouse and the API server failed before an answer came that could be passed on."}
+	upstreamDown    = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "gatehouse cannot reach the API server: try again in a moment.", again: always}
+	upstreamStarts  = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "The API server is not ready to serve yet: try again in a moment.", again: always}
+	upstreamBroken  = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The connection between gatehouse and the API server failed before an answer came that could be passed on.", again: ofReads}
 	upstreamFalse   = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "gatehouse does not trust the certificate of what answers for the API server: its operator has to mend that."}
-	upstreamSlow    = answer{code: 504, reason: metav1.StatusReasonTimeout, message: "The API server did not answer gatehouse in time."}
+	upstreamSlow    = answer{code: 504, reason: metav1.StatusReasonTimeout, message: "The API server did not answer gatehouse in time.", again: ofReads}
 	upstreamRefused = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The API server does not accept gatehouse's own credential: its operator has to mend that. Yours is not at fault."}
 	upstreamForbids = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The API server does not let gatehouse do this for you: its operator has to mend the rights of gatehouse. Yours are not at fault."}
 )
@@ -63,20 +84,21 @@ var (
 // outOfScope answers what a scope does not allow. The word is one of the few that
 // a scope can have.
 func outOfScope(d *scope.Denial) *answer {
-	message := fmt.Sprintf("Your token may not be used for this: its scope has the word %s.", d.Word)
 	if d.Credentials {
-		message = "Your token may not be used to make other credentials: it has a scope, and they would have none."
+		return &noCredentials
 	}
-	return &answer{code: 403, reason: metav1.StatusReasonForbidden, message: message}
+	a := scoped
+	a.message = a.message.with(d.Word)
+	return &a
 }
 
 // notAccepted is said of every credential that is refused before anything in it
 // could be trusted, whatever the reason.
-const notAccepted = "Your credential was not accepted: it is damaged, or was not issued for this server. Sign in again, or ask your administrator."
+const notAccepted sentence = "Your credential was not accepted: it is damaged, or was not issued for this server. Sign in again, or ask your administrator."
 
 // refusalSentences are the messages of refusals that say more than notAccepted.
 // They have one %s if the reason speaks of a moment.
-var refusalSentences = map[auth.Reason]string{
+var refusalSentences = map[auth.Reason]sentence{
 	auth.NoCredential:       "You are not signed in: send a bearer token.",
 	auth.BadHeader:          "The Authorization header cannot be read: it must be the word Bearer and one token.",
 	auth.SeveralCredentials: "The request carries more than one credential: send exactly one.",
@@ -118,13 +140,13 @@ func refusalAnswer(refusal *auth.Refusal, now time.Time) answer {
 		message = notAccepted
 	}
 	if refusal.NoVerdict() {
-		return answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: message, retryAfter: 1}
+		return answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: message, again: always}
 	}
 	switch refusal.Reason {
 	case auth.Expired, auth.CertificateExpired:
-		message = fmt.Sprintf(message, roundDuration(now.Sub(refusal.At)))
+		message = message.with(roundDuration(now.Sub(refusal.At)))
 	case auth.NotYetValid:
-		message = fmt.Sprintf(message, roundDuration(refusal.At.Sub(now)))
+		message = message.with(roundDuration(refusal.At.Sub(now)))
 	case auth.ReservedName, auth.IdentityTooLarge:
 		return answer{code: 403, reason: metav1.StatusReasonForbidden, message: message}
 	}
@@ -152,16 +174,16 @@ func roundDuration(d time.Duration) string {
 // unwantedBody is how long the rest of a refused request may take.
 const unwantedBody = time.Second
 
-// repeatable returns a with Retry-After if a request like r can be made again
-// without harm (RFC 9110 section 9.2.1).
-func (a answer) repeatable(r *http.Request) answer {
+// repeatable reports whether r, answered with a, can be made again without harm
+// (RFC 9110 section 9.2.1).
+func (a answer) repeatable(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		if r.Header["Upgrade"] == nil { // an exec over WebSocket is a GET
-			a.retryAfter = 1
+			return a.again != never
 		}
 	}
-	return a
+	return a.again == always
 }
 
 // write sends a as a metav1.Status, and again as a Warning: kubectl drops the
@@ -178,17 +200,17 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-cache, private")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Warning", `299 - "`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(a.message)+`"`)
+	h.Set("Warning", `299 - "`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(string(a.message))+`"`)
 	status := metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
 		Status:   metav1.StatusFailure,
-		Message:  a.message,
+		Message:  string(a.message),
 		Reason:   a.reason,
 		Code:     int32(a.code),
 	}
-	if a.retryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(a.retryAfter))
-		status.Details = &metav1.StatusDetails{RetryAfterSeconds: int32(a.retryAfter)}
+	if a.repeatable(r) {
+		h.Set("Retry-After", strconv.Itoa(retryAfter))
+		status.Details = &metav1.StatusDetails{RetryAfterSeconds: retryAfter}
 	}
 	switch a.code {
 	case http.StatusUnauthorized:

@@ -236,9 +236,6 @@ func (p *Proxy) upstreamFailed(ctx context.Context, x *exchange, r *http.Request
 	a := upstreamAnswer(err)
 	p.metrics.upstreamFailed(a)
 	p.cfg.Log.Error("the API server did not answer", "audit_id", x.id, "error", err)
-	if a == upstreamBroken || a == upstreamSlow {
-		a = a.repeatable(r)
-	}
 	p.answer(x, r, a)
 }
 
@@ -250,7 +247,7 @@ func (p *Proxy) answerGone(x *exchange, r *http.Request, cause error) {
 		return
 	}
 	if p.streams.isDraining() {
-		p.answer(x, r, cutOff.repeatable(r)) // by us; if the caller left, it does no harm
+		p.answer(x, r, cutOff) // by us; if the caller left, it does no harm
 		return
 	}
 	x.writer.status = statusClientGone
@@ -264,9 +261,9 @@ func (p *Proxy) answerEnded(x *exchange, r *http.Request, cause *ended) {
 	case cause.refusal != nil:
 		p.refuse(x, r, cause.refusal)
 	case cause == endedByChange:
-		p.answer(x, r, identityChanged.repeatable(r))
+		p.answer(x, r, identityChanged)
 	default:
-		p.answer(x, r, cutOff.repeatable(r))
+		p.answer(x, r, cutOff)
 	}
 }
 

@@ -31,7 +31,7 @@ func Identify(a auth.Authenticator, names auth.NamePolicy, r *http.Request) (*au
 // of the answer.
 func Sentence(refusal *auth.Refusal, now time.Time) (code int, sentence string) {
 	a := refusalAnswer(refusal, now)
-	return a.code, a.message
+	return a.code, string(a.message)
 }
 
 // Age writes d in its largest unit, as the sentences do: "5 minutes".

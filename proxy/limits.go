@@ -91,8 +91,8 @@ func rejections() []*rejection {
 	return []*rejection{tooManyLines, tooManyRequests, tooManyStreams, fullOfRequests, fullOfStreams, tooManyFailures, slowBody}
 }
 
-func tooMany(message string) answer {
-	return answer{code: 429, reason: metav1.StatusReasonTooManyRequests, message: message, retryAfter: 1}
+func tooMany(message sentence) answer {
+	return answer{code: 429, reason: metav1.StatusReasonTooManyRequests, message: message, again: always}
 }
 
 // reject answers a request for which a limit was reached.

@@ -127,20 +127,26 @@ func (m *metrics) refused(refusal *auth.Refusal) {
 }
 
 func (m *metrics) upstreamFailed(told answer) {
-	reason := "broken"
+	m.upstreamErrors.WithLabelValues(upstreamReason(told)).Inc()
+}
+
+// upstreamReason is the metric's word for an answer about the way to the API
+// server.
+func upstreamReason(told answer) string {
 	switch told {
 	case upstreamDown, upstreamStarts:
-		reason = "unreachable"
+		return "unreachable"
 	case upstreamSlow:
-		reason = "timeout"
+		return "timeout"
 	case upstreamRefused:
-		reason = "own_credential"
+		return "own_credential"
 	case upstreamForbids:
-		reason = "own_rights"
+		return "own_rights"
 	case upstreamFalse:
-		reason = "certificate"
+		return "certificate"
+	default:
+		return "broken"
 	}
-	m.upstreamErrors.WithLabelValues(reason).Inc()
 }
 
 func (m *metrics) observe(x *exchange, end time.Time) {

@@ -73,6 +73,7 @@ func TestDocumentedLinksLead(t *testing.T) {
 	t.Parallel()
 	link := regexp.MustCompile(`\]\(([^)\s:]+)\)`)
 	heading := regexp.MustCompile(`(?m)^#+ (.+)$`)
+	fenced := regexp.MustCompile("(?ms)^ *```.*?^ *```$") // where # begins a comment
 	for _, path := range files(t, ".md") {
 		for _, match := range link.FindAllStringSubmatch(read(t, path), -1) {
 			file, anchor, _ := strings.Cut(match[1], "#")
@@ -88,7 +89,7 @@ func TestDocumentedLinksLead(t *testing.T) {
 				continue
 			}
 			found := false
-			for _, h := range heading.FindAllStringSubmatch(read(t, target), -1) {
+			for _, h := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(read(t, target), ""), -1) {
 				found = found || anchorOf(h[1]) == anchor
 			}
 			if !found {
@@ -130,5 +131,24 @@ func TestDocumentedOutput(t *testing.T) {
 	}
 	if checked < 5 {
 		t.Errorf("only %d commands were found", checked)
+	}
+}
+
+// Promise: docs/upgrades.md names the version of Kubernetes that the tests run, and
+// that of its libraries which are linked.
+func TestUpgradesNameTheVersions(t *testing.T) {
+	t.Parallel()
+	page := read(t, moduleRoot+"/docs/upgrades.md")
+	for path, version := range map[string]string{
+		"e2e/build/build.go": `KubernetesVersion = "(v[0-9.]+)"`,
+		"go.mod":             `k8s.io/apiserver (v[0-9.]+)`,
+	} {
+		match := regexp.MustCompile(version).FindStringSubmatch(read(t, filepath.Join(moduleRoot, path)))
+		if match == nil {
+			t.Fatalf("%s has no %s", path, version)
+		}
+		if !strings.Contains(page, match[1]) {
+			t.Errorf("docs/upgrades.md does not name %s of %s", match[1], path)
+		}
 	}
 }

@@ -72,7 +72,7 @@ func labelSets() map[string]map[string]labelSet {
 		"gatehouse_requests_total":     {"verb": verb, "code": code, "answered_by": one("upstream", "gatehouse")},
 		"gatehouse_requests_in_flight": {"kind": one("request", "watch", "connect")},
 		"gatehouse_authentication_attempts_total": {"kind": kinds,
-			"result": {values: append([]string{"accepted"}, reasons...), note: "All but the first are refusals: [the sentences](operations.md#errors-by-their-sentence)"}},
+			"result": {values: append([]string{"accepted"}, reasons...), note: "All but the first are refusals: [the sentences](errors.md#about-the-credential)"}},
 		"gatehouse_upstream_response_header_duration_seconds": {"verb": answered},
 		"gatehouse_upstream_errors_total":                     {"reason": one("unreachable", "own_credential", "own_rights", "certificate", "timeout", "broken")},
 		"gatehouse_streams_ended_total": {"reason": {values: append([]string{"shutdown", "identity_changed"}, reasons...),

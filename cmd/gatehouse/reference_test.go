@@ -13,7 +13,7 @@ var update = flag.Bool("update", false, "write docs/settings.md, docs/metrics.md
 // The reference page of the settings is the one that the struct describes.
 func TestSettingsReference(t *testing.T) {
 	const page = "../../docs/settings.md"
-	want := settingsReference()
+	want := settingsReference() + faultsReference()
 	if *update {
 		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
