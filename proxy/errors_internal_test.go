@@ -237,8 +237,12 @@ func sentencesOfTheCode(t *testing.T) map[sentence]bool {
 	for _, file := range files {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if call, ok := n.(*ast.CallExpr); ok {
+				path := filepath.Base(fset.Position(call.Pos()).Filename)
 				if called := info.Types[call.Fun]; called.IsType() && types.Unalias(called.Type) == object.Type() {
-					conversions = append(conversions, filepath.Base(fset.Position(call.Pos()).Filename))
+					conversions = append(conversions, path)
+				}
+				if method, ok := call.Fun.(*ast.SelectorExpr); ok && method.Sel.Name == "with" && path != "answer.go" {
+					t.Errorf("%s puts a word into a sentence: answer.go alone may, where one sees which", fset.Position(call.Pos()))
 				}
 			}
 			return true
