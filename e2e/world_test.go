@@ -70,6 +70,7 @@ func TestMainPath(t *testing.T) {
 			"own rights":                   w.testOwnRights,
 			"others' rights":               w.testOthersRights,
 			"client address":               w.testClientAddress,
+			"load balancer":                w.testLoadBalancer,
 			"audit":                        w.testAudit,
 			"audited refusals":             w.testAuditedRefusals,
 			"reserved names":               w.testReserved,
