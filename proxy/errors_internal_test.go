@@ -69,7 +69,7 @@ is not here. What it says of its own settings, when it starts or in ` + "`gateho
 - [About the way to the API server](#about-the-way-to-the-api-server)
 - [About limits](#about-limits)
 - [About gatehouse itself](#about-gatehouse-itself)
-- [What is not from gatehouse](#what-is-not-from-gatehouse)
+- [What else you may see](#what-else-you-may-see)
 
 Every answer has an ` + "`Audit-Id`; the log line with the same `audit_id` has the `detail`" + ` that the caller does not get.
 [` + "`gatehouse explain`" + `](how-to/explain-a-refusal.md) shows the rule behind a refusal, for a token at hand.
@@ -103,12 +103,13 @@ HEAD and OPTIONS without an upgrade; or never.
 }
 
 const notOurs = `
-## What is not from gatehouse
+## What else you may see
 
 | what you see | where it comes from |
 |---|---|
 | a 403 that says ` + "`User \"oidc:bob\" cannot …`" + `, a 404, a 409, and everything else with the API server's own words | the cluster. gatehouse has let you in and passes its answers on as they are. Compare the name in it with your bindings |
 | plain text, and no ` + "`Status`" + ` | bytes that are no HTTP, or break its rules, get a plain 400 from Go's HTTP library; a header above ` + "`GATEHOUSE_MAX_HEADER_BYTES`" + ` a plain 431; another ` + "`Expect`" + ` over HTTP/1.1 a 417. HTTP without TLS gets a 400 too |
+| `+"`error` and `error_description`"+`, and no `+"`Status`"+` | gatehouse's token exchange, which answers as RFC 6749 says. Its descriptions are not on this page |
 | a page of HTML, or a ` + "`Server`" + ` header | a load balancer or proxy before gatehouse. gatehouse's own answers have an ` + "`Audit-Id`" + ` |
 | ` + "`x509: certificate signed by unknown authority`" + ` and the like from kubectl | kubectl does not trust gatehouse's serving certificate: put its CA into the kubeconfig |
 | ` + "`connection refused`, `EOF`" + `, a reset before any answer | nothing listens, or the connection was closed at once because there were too many (` + "`connections` in `gatehouse_rejected_total`" + `) |
@@ -293,14 +294,16 @@ func sources(t *testing.T, folder string) ([]*ast.File, *token.FileSet) {
 // reaches a caller: no other place in the product begins a response.
 func TestOneVoice(t *testing.T) {
 	allowed := map[string]string{
-		"proxy/answer.go":    "the answers",
-		"proxy/observe.go":   "notes the status that is written",
-		"proxy/relay.go":     "the API server's answer",
-		"proxy/serve/ops.go": "probes, on their own port",
+		"proxy/answer.go":           "the answers",
+		"proxy/observe.go":          "notes the status that is written",
+		"proxy/relay.go":            "the API server's answer",
+		"proxy/serve/ops.go":        "probes, on their own port",
+		"proxy/exchange/answer.go":  "the token exchange, in the form of RFC 6749: a set of its own",
+		"proxy/exchange/account.go": "notes the status of what the exchange asks the proxy",
 	}
 	begins := []string{"WriteHeader", "Error", "NotFound", "Redirect"}
 	found := map[string]bool{}
-	for _, folder := range []string{"../proxy", "../proxy/serve", "../proxy/h2", "../proxy/upstream", "../proxy/impersonate", "../cmd/gatehouse"} {
+	for _, folder := range folders(t) {
 		files, fset := sources(t, folder)
 		for _, file := range files {
 			path := strings.TrimPrefix(filepath.ToSlash(fset.Position(file.Pos()).Filename), "../")
@@ -326,4 +329,28 @@ func TestOneVoice(t *testing.T) {
 			t.Errorf("%s begins no response any more", path)
 		}
 	}
+}
+
+// folders returns those of the product's packages: of this module, without what
+// is for tests alone.
+func folders(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, root := range []string{"../proxy", "../auth", "../cmd"} {
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case entry.Name() == "authtest" || entry.Name() == "testdata":
+				return fs.SkipDir
+			case entry.IsDir():
+				all = append(all, path)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
 }

@@ -38,7 +38,13 @@ func (p *Proxy) SignIn(r *http.Request, client, token string) (*auth.Identity, e
 	return nil, refusedBy(refusalAnswer(refusal, p.cfg.Now()))
 }
 
-func refusedBy(a answer) *Refused { return &Refused{a.code, a.message, a.retryAfter} }
+func refusedBy(a answer) *Refused {
+	refused := &Refused{Code: a.code, Message: string(a.message)}
+	if a.again == always {
+		refused.RetryAfter = retryAfter
+	}
+	return refused
+}
 
 // Client returns the address that a request comes from, as the log has it.
 func (p *Proxy) Client(r *http.Request) string {

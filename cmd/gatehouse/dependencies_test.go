@@ -35,10 +35,12 @@ func purposes() map[string]string {
 		"golang.org/x/net":                    "frames and header compression of HTTP/2, for [our own client](decisions/0021-http2-to-the-api-server.md); the rules of header fields",
 		"golang.org/x/oauth2":                 "the access token for Microsoft Graph, by client credentials",
 		"golang.org/x/term":                   "asks for a token at a terminal without showing it",
+		"golang.org/x/time":                   "how many exchanges a user may make in a minute",
 		"k8s.io/api":                          "the type of a user in audit events. kube-apiserver's library brings the rest",
 		"k8s.io/apimachinery":                 "`Status`, and how Kubernetes reads and names objects",
 		"k8s.io/apiserver":                    "kube-apiserver's own reading of the AuthenticationConfiguration with its CEL, of the audit policy, and of what a request is about",
 		"k8s.io/client-go":                    "reads the kubeconfig, or what the kubelet mounts; no typed clients",
+		"sigs.k8s.io/yaml":                    "writes what `migrate` makes, as Kubernetes writes YAML",
 		"k8s.io/klog/v2":                      "brings the log lines of Kubernetes' libraries into gatehouse's log",
 	}
 }

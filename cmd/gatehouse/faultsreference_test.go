@@ -56,6 +56,13 @@ func faultRemedies() []faultRemedy {
 		{"%s holds no certificate in PEM", "`OIDC_CA_FILE`, `ENTRA_CA_FILE`", "Put certificates into it, each as a block `BEGIN CERTIFICATE`."},
 		{"%s does not hold one line of visible characters", "`ENTRA_CLIENT_SECRET_FILE`", "Put the secret into it, and nothing else."},
 		{"is the issuer of the cluster's own ServiceAccount tokens: set GATEHOUSE_ALLOW_CLUSTER_ISSUER if they may sign in as people do", "`OIDC_ISSUER_URL`, `AUTHENTICATION_CONFIG`", "For the cluster's own ServiceAccounts use `TOKEN_REVIEW`: [their tokens](how-to/service-account-tokens.md)."},
+		{"needs GATEHOUSE_%s", "`EXCHANGE_ADDRESS`, `EXCHANGE_URL`, `SESSION_KEY_DIR`, `SESSION_LIFETIMES`, `SESSION_OUTLIVE`", "Set that too, or leave both out."},
+		{"%q is not an origin like https://gatehouse.example.com:8444", "`EXCHANGE_URL`", "Write `https://`, the host and perhaps a port; no path, and no slash at the end."},
+		{"%d is not at least 1", "`EXCHANGE_RATE`", "Raise it. To offer no exchange, leave `EXCHANGE_ADDRESS` out."},
+		{"%s is too short: at least 1m", "`SESSION_MAX_LIFETIME`", "Raise it."},
+		{"is the address of the proxy or of the ops port too", "`EXCHANGE_ADDRESS`", "Choose another port."},
+		{"is GATEHOUSE_OIDC_ISSUER_URL too: session tokens are of no other issuer", "`EXCHANGE_URL`", "It is gatehouse's own origin, not that of your issuer."},
+		{"%s: jwt[%d]: the issuer is GATEHOUSE_EXCHANGE_URL: session tokens are of no other issuer", "`AUTHENTICATION_CONFIG`", "Take that issuer out of the file: gatehouse knows its own tokens without it."},
 		{"%q is not of the form name=value", "`OIDC_REQUIRED_CLAIMS`", "Write `name=value,name=value`."},
 		{"the claim %q is required twice", "`OIDC_REQUIRED_CLAIMS`", "Keep one. For more than equality use [rules](how-to/authentication-configuration.md)."},
 	}
@@ -80,6 +87,8 @@ func contentFaults() []struct{ variables, about, remedy string } {
 		{"`TRUSTED_PROXIES`", "`\"10.0.0.1/8\" has bits behind its length`, `trusts everybody`, `is neither an address …`", "Name the load balancers alone, by address or CIDR."},
 		{"`DISTRIBUTED_CLAIM_ENDPOINTS`", "`is no URL like https://claims.example.com/groups: …`", "The text says what is wrong with it: [many groups](how-to/many-groups.md)."},
 		{"`ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID`, `ENTRA_GROUPS`, `ENTRA_CLIENT_SECRET_FILE`, `ENTRA_CA_FILE`", "`is not an id like …`", "Write ids, not names: the tenant's, the application's, the groups' object ids."},
+		{"`SESSION_KEY_DIR`", "`holds no key that can be used`, too many keys", "Make each key as the text says; `signing.pem` must be private. The directory must exist and be readable."},
+		{"`SESSION_LIFETIMES`", "`is not of the form issuer=duration`, `stands twice`", "Write `https://ci.example.com=10m`, separated by commas, each issuer once."},
 		{"`TOKEN_REVIEW`", "a clash of metrics, or a limit out of bounds", "Please report it: no setting leads there."},
 	}
 }
