@@ -3,9 +3,13 @@
 
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Its version stands in e2e/sbom/go.mod.
+SBOM_TOOL   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
-# Every folder with a go.mod.
+# When the commit was made: the only time that an image and a chart are told.
+EPOCH       ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+# Every folder with a go.mod and code; e2e/sbom names a tool alone.
 MODULES     := . e2e e2e/zitadel
 LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # kube-apiserver's CEL library brings the types of k8s.io/api, which nothing here
@@ -13,8 +17,21 @@ LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # is asked once for each token: without inlining they are 1.4 MB smaller. The
 # Dockerfile has the same.
 GCFLAGS     := -gcflags "k8s.io/api/...=-l" -gcflags "github.com/antlr4-go/antlr/...=-l" -gcflags "github.com/google/cel-go/...=-l"
+# Nothing of the machine, the folder or the user: the same source, Go and VERSION
+# make the same bytes. -buildvcs=false, as a tarball has no history, and a clone does.
+BUILD       := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false $(GCFLAGS) -ldflags "$(LDFLAGS)"
 # The largest that a stripped binary may be, in bytes: 25 MB.
 MAX_BINARY  := 25000000
+# What `make dist` makes, where, and for which machines.
+DIST        ?= bin/dist
+PLATFORMS   ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+HELM        ?= helm
+# What `make image` makes, and of what.
+BUILDAH     ?= buildah
+IMAGE       ?= localhost/gatehouse:$(VERSION)
+IMAGE_PLATFORMS ?= linux/amd64,linux/arm64
+GO_IMAGE    ?= docker.io/library/golang:1.26
+IMAGE_FLAGS ?=
 
 .PHONY: help
 help: ## list the targets
@@ -26,7 +43,27 @@ demo: ## a real API server, an issuer and gatehouse, with a checked tour (ONCE=1
 
 .PHONY: build
 build: ## build bin/gatehouse: static, stripped, reproducible
-	CGO_ENABLED=0 $(GO) build -trimpath $(GCFLAGS) -ldflags "$(LDFLAGS)" -o bin/gatehouse ./cmd/gatehouse
+	$(BUILD) -o bin/gatehouse ./cmd/gatehouse
+
+.PHONY: dist
+dist: ## what a release has: binaries, their SBOMs, the chart, and SHA256SUMS, in bin/dist
+	rm -rf $(DIST) && mkdir -p $(DIST)
+	@set -e; for platform in $(PLATFORMS); do \
+		os=$${platform%/*}; arch=$${platform#*/}; \
+		name=gatehouse_$(VERSION)_$${os}_$${arch}; suffix=; if [ $$os = windows ]; then suffix=.exe; fi; \
+		echo "== $$name$$suffix"; \
+		GOOS=$$os GOARCH=$$arch $(BUILD) -o $(DIST)/$$name$$suffix ./cmd/gatehouse; \
+		(cd e2e/sbom && CGO_ENABLED=0 $(GO) run -trimpath $(SBOM_TOOL) bin -json -std -noserial -notimestamp -version $(VERSION) \
+			-output $(abspath $(DIST))/$$name.cdx.json $(abspath $(DIST))/$$name$$suffix); \
+	done
+	cp -r deploy/chart/gatehouse $(DIST)/chart && find $(DIST)/chart -exec touch -d @$(EPOCH) {} +
+	$(HELM) package $(DIST)/chart --destination $(DIST) --version $(VERSION:v%=%) --app-version $(VERSION) && rm -r $(DIST)/chart
+	cd $(DIST) && sha256sum * > SHA256SUMS
+
+.PHONY: image
+image: ## an image of the Dockerfile in buildah's store, for IMAGE_PLATFORMS; the same commit makes the same digest
+	$(BUILDAH) build --manifest $(IMAGE) --platform $(IMAGE_PLATFORMS) --timestamp $(EPOCH) --identity-label=false \
+		--build-arg GO_IMAGE=$(GO_IMAGE) --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) $(IMAGE_FLAGS) .
 
 .PHONY: test
 test: tools lint unit size e2e fuzz-wire ## everything: format, vet, staticcheck, unit tests with -race, end to end
@@ -100,13 +137,15 @@ docs: ## generate docs/settings.md, docs/metrics.md, docs/errors.md, docs/depend
 
 # Tests make certificates with openssl; the certified issuer runs on Node.js; the
 # benchmarks compare with HAProxy and nginx, and alerts and dashboard are tested
-# with Prometheus, of all of which the daemons are not used.
+# with Prometheus, of all of which the daemons are not used. buildah builds the
+# image, and runc runs it.
 .PHONY: tools
 tools:
 	@missing=""; \
 	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v node >/dev/null && command -v npm >/dev/null || missing="$$missing nodejs npm"; \
 	PATH="$$PATH:/usr/sbin"; for daemon in haproxy nginx; do command -v $$daemon >/dev/null || missing="$$missing $$daemon"; done; \
+	for program in buildah runc; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -q && apt-get install -qy $$missing; fi
 
