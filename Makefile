@@ -3,6 +3,7 @@
 
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.7
 # Its version stands in e2e/sbom/go.mod.
 SBOM_TOOL   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -69,12 +70,13 @@ image: ## an image of the Dockerfile in buildah's store, for IMAGE_PLATFORMS; th
 test: tools lint unit size e2e fuzz-wire ## everything: format, vet, staticcheck, unit tests with -race, end to end
 
 .PHONY: lint
-lint: ## gofmt, go vet and staticcheck in every module
+lint: ## gofmt, go vet and staticcheck in every module, and actionlint
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
 	@for module in $(MODULES); do \
 		echo "== vet, staticcheck and mod tidy in $$module"; \
 		(cd $$module && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff) || exit 1; \
 	done
+	$(GO) run $(ACTIONLINT) .github/workflows/*.yml
 
 .PHONY: unit
 unit: tools ## unit tests, with the race detector
