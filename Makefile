@@ -61,9 +61,12 @@ dist: ## what a release has: binaries, their SBOMs, the chart, and SHA256SUMS, i
 	$(HELM) package $(DIST)/chart --destination $(DIST) --version $(VERSION:v%=%) --app-version $(VERSION) && rm -r $(DIST)/chart
 	cd $(DIST) && sha256sum * > SHA256SUMS
 
+# BUILDPLATFORM, as buildah 1.28 does not say it itself: without it the build stage
+# of another platform would be of that platform, too.
 .PHONY: image
 image: ## an image of the Dockerfile in buildah's store, for IMAGE_PLATFORMS; the same commit makes the same digest
 	$(BUILDAH) build --manifest $(IMAGE) --platform $(IMAGE_PLATFORMS) --timestamp $(EPOCH) --identity-label=false \
+		--build-arg BUILDPLATFORM=linux/$(shell $(GO) env GOHOSTARCH) \
 		--build-arg GO_IMAGE=$(GO_IMAGE) --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) $(IMAGE_FLAGS) .
 
 .PHONY: test

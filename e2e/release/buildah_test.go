@@ -101,7 +101,7 @@ func (b *buildah) build(ctx context.Context, t *testing.T, w *world, source, nam
 	w.make(ctx, t, source, "image", "BUILDAH="+b.path+" "+strings.Join(b.global, " "),
 		"IMAGE="+name, "IMAGE_PLATFORMS="+platform(), "GO_IMAGE="+builder, "IMAGE_FLAGS="+b.flags)
 	dir := t.TempDir()
-	b.run(ctx, t, "manifest", "push", "--all", name, "oci:"+dir)
+	b.run(ctx, t, "manifest", "push", "--all", "--format", "oci", name, "oci:"+dir)
 	return layout{dir}
 }
 
