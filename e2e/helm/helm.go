@@ -3,14 +3,11 @@
 package helm
 
 import (
-	"archive/zip"
 	"context"
 	"embed"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"runtime"
 
 	"github.com/kube-gatehouse/gatehouse/e2e/npm"
@@ -39,48 +36,9 @@ func Binary(ctx context.Context, layer string, progress io.Writer) (string, erro
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(installed.Dir, layer)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("unpack helm: %w", err)
-	}
-	path := filepath.Join(dir, "helm")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	archive := filepath.Join(installed.Dir, "node_modules", "@aws-cdk", layer, "lib", "layer.zip")
-	if err := unpack(archive, "helm/helm", path); err != nil {
+	path, err := installed.Unpack("@aws-cdk/"+layer, "lib/layer.zip", "helm/helm")
+	if err != nil {
 		return "", fmt.Errorf("unpack helm: %w", err)
 	}
 	return path, nil
-}
-
-// unpack writes a program of an archive to path, in one step: another process may
-// do the same.
-func unpack(archive, name, path string) error {
-	z, err := zip.OpenReader(archive)
-	if err != nil {
-		return err
-	}
-	defer z.Close()
-	packed, err := z.Open(name)
-	if err != nil {
-		return err
-	}
-	defer packed.Close()
-	f, err := os.CreateTemp(filepath.Dir(path), "unpacking-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // what was renamed is not there any more
-	if _, err := io.Copy(f, packed); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Chmod(f.Name(), 0o755); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -15,10 +15,12 @@ type User struct {
 	Name string
 	// Namespace is the context's default. Default: none.
 	Namespace string
-	// One of these, or none: a token, a file that holds one, or a client pair.
+	// One of these, or none: a token, a file that holds one, a client pair, or a
+	// credential plugin: the path of a program that prints one.
 	Token             string
 	TokenFile         string
 	CertFile, KeyFile string
+	Plugin            string
 }
 
 // File is what Write writes. The first user's context is the current one.
@@ -34,7 +36,7 @@ func (f File) Write(path string) error {
 	doc := document{APIVersion: "v1", Kind: "Config"}
 	doc.Clusters = []namedCluster{{f.Cluster, cluster{f.Server, f.CAFile}}}
 	for _, u := range f.Users {
-		doc.Users = append(doc.Users, namedUser{u.Name, user{u.Token, u.TokenFile, u.CertFile, u.KeyFile}})
+		doc.Users = append(doc.Users, namedUser{u.Name, user{u.Token, u.TokenFile, u.CertFile, u.KeyFile, pluginOf(u.Plugin)}})
 		doc.Contexts = append(doc.Contexts, namedContext{u.Name, kubeContext{f.Cluster, u.Name, u.Namespace}})
 	}
 	if len(f.Users) > 0 {
@@ -82,9 +84,25 @@ type namedUser struct {
 	User user   `json:"user"`
 }
 
+// pluginOf is how kubectl and client libraries find a plugin.
+func pluginOf(path string) *plugin {
+	if path == "" {
+		return nil
+	}
+	return &plugin{"client.authentication.k8s.io/v1", path, "Never"}
+}
+
+type plugin struct {
+	APIVersion      string `json:"apiVersion"`
+	Command         string `json:"command"`
+	InteractiveMode string `json:"interactiveMode"`
+}
+
 type user struct {
 	Token     string `json:"token,omitempty"`
 	TokenFile string `json:"tokenFile,omitempty"`
 	CertFile  string `json:"client-certificate,omitempty"`
 	KeyFile   string `json:"client-key,omitempty"`
+
+	Plugin *plugin `json:"exec,omitempty"`
 }

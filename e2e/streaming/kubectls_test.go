@@ -1,13 +1,9 @@
 package streaming_test
 
 import (
-	"archive/zip"
 	"embed"
 	"encoding/json"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -41,7 +37,10 @@ func (s *suite) testOtherKubectls(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range others {
-		binary := unpack(t, filepath.Join(installed.Dir, "node_modules", "@aws-cdk", name, "lib", "layer.zip"))
+		binary, err := installed.Unpack("@aws-cdk/"+name, "lib/layer.zip", "kubectl/kubectl")
+		if err != nil {
+			t.Fatal(err)
+		}
 		k, err := s.Kubectl("")
 		if err != nil {
 			t.Fatal(err)
@@ -58,31 +57,4 @@ func (s *suite) testOtherKubectls(t *testing.T) {
 		}
 		s.verbs(t, "kubectl "+said.ClientVersion.GitVersion, true, func(k *kubectl.Kubectl) *kubectl.Kubectl { return k.WithBinary(binary) })
 	}
-}
-
-// unpack takes the kubectl out of an archive and returns its path.
-func unpack(t *testing.T, archive string) string {
-	t.Helper()
-	z, err := zip.OpenReader(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer z.Close()
-	packed, err := z.Open("kubectl/kubectl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer packed.Close()
-	path := filepath.Join(t.TempDir(), "kubectl")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o700)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(f, packed); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
