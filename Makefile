@@ -11,7 +11,7 @@ COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 # When the commit was made: the only time that an image and a chart are told.
 EPOCH       ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 # Every folder with a go.mod and code; e2e/sbom names a tool alone.
-MODULES     := . e2e e2e/zitadel
+MODULES     := . e2e e2e/zitadel e2e/discovery
 LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # kube-apiserver's CEL library brings the types of k8s.io/api, which nothing here
 # uses, a parser that runs when a configuration is read, and cel-go itself, which
@@ -142,8 +142,8 @@ docs: ## generate docs/settings.md, docs/metrics.md, docs/errors.md, docs/depend
 
 # Tests make certificates with openssl; the certified issuer runs on Node.js; the
 # benchmarks compare with HAProxy and nginx, and alerts and dashboard are tested
-# with Prometheus, of all of which the daemons are not used. buildah builds the
-# image, and runc runs it.
+# with Prometheus, of all of which the daemons are not used; one of the clients
+# is Python's. buildah builds the image, and runc runs it.
 .PHONY: tools
 tools:
 	@missing=""; \
@@ -152,6 +152,7 @@ tools:
 	PATH="$$PATH:/usr/sbin"; for daemon in haproxy nginx; do command -v $$daemon >/dev/null || missing="$$missing $$daemon"; done; \
 	for program in buildah runc; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="$$missing prometheus"; \
+	/usr/bin/python3 -c 'import kubernetes' 2>/dev/null || missing="$$missing python3-kubernetes"; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -q && apt-get install -qy $$missing; fi
 
 .PHONY: clean

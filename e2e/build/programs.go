@@ -40,6 +40,16 @@ func Zitadel(ctx context.Context, path string) error {
 	return program(ctx, filepath.Join(source, "zitadel"), ".", path, "0")
 }
 
+// Discovery builds the program of the module discovery to the file path, in the same
+// way.
+func Discovery(ctx context.Context, path string) error {
+	source, err := ModuleDir(ctx)
+	if err != nil {
+		return err
+	}
+	return program(ctx, filepath.Join(source, "discovery"), ".", path, "0")
+}
+
 // program builds one package of the module in dir to the file path.
 func program(ctx context.Context, dir, pkg, path, cgo string, flags ...string) error {
 	path, err := filepath.Abs(path)
