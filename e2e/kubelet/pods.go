@@ -197,7 +197,7 @@ func (p *pod) status() corev1.PodStatus {
 		}
 	}
 	s := corev1.PodStatus{
-		Phase: p.phase(), HostIP: "127.0.0.1", StartTime: &p.spec.CreationTimestamp,
+		Phase: p.phase(), HostIP: "127.0.0.1", PodIP: "127.0.0.1", PodIPs: []corev1.PodIP{{IP: "127.0.0.1"}}, StartTime: &p.spec.CreationTimestamp,
 		ObservedGeneration: p.spec.Generation,
 	}
 	for _, kind := range []corev1.PodConditionType{corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady} {
