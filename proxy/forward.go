@@ -25,7 +25,7 @@ import (
 func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, header http.Header, body []byte) {
 	ctx, done := p.begin(x, r)
 	defer done()
-	if body == nil && r.Body != nil && r.Body != http.NoBody {
+	if body == nil && r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
 		x.body = p.watchBody(x, r)
 	}
 	out := outgoing(ctx, x, r, target, header, body)
@@ -68,7 +68,7 @@ func outgoing(ctx context.Context, x *exchange, r *http.Request, target *upstrea
 		out.ContentLength = int64(len(body))
 		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 		out.Body, _ = out.GetBody()
-	case r.ContentLength != 0 && x.body != nil:
+	case x.body != nil:
 		out.ContentLength, out.Body = r.ContentLength, x.body
 	}
 	return out
