@@ -19,12 +19,11 @@ import (
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
-// forward sends r to target with exactly this header, and streams the answer
-// back. Nothing in it decides anything about the caller. body is the whole of
-// the request's, or nil if that is to be streamed.
+// forward sends r to target with exactly this header, and begins to give the
+// answer back. Nothing in it decides anything about the caller. body is the whole
+// of the request's, or nil if that is to be streamed.
 func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, header http.Header, body []byte) {
-	ctx, done := p.begin(x, r)
-	defer done()
+	ctx := p.list(x, r)
 	if body == nil && r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
 		x.body = p.watchBody(x, r)
 	}
@@ -39,7 +38,7 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 		return
 	}
 	if out.Body != nil {
-		defer out.Body.Close() // the transport must not read what the server takes back
+		x.sending = out.Body
 	}
 	resp, err := transport(target, x.token != "", false).RoundTrip(out)
 	if err == nil {
@@ -52,7 +51,7 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 		return
 	}
 	resp.Request = nil // a watch would hold it for hours
-	p.relay(x, r, resp)
+	p.answerBegins(x, r, resp)
 }
 
 // outgoing returns the request that goes to target.

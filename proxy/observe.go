@@ -3,10 +3,13 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/proxy/audit"
@@ -22,6 +25,13 @@ type exchange struct {
 	// changes is that of [streams] before the request was judged.
 	changes uint64
 	hangUp  func() // ends the exchange; nil before it is forwarded
+	// What serving has begun and [Proxy.leave] ends; each is nil until then.
+	flying    prometheus.Gauge
+	usage     *usage
+	listed    *stream
+	sending   io.Closer      // the body of the request
+	receiving io.Closer      // the body of the answer
+	relaying  *http.Response // of which the body is to be relayed; nil if none is
 	// patience ends the exchange if the API server does not begin to answer; nil
 	// for a stream.
 	patience *time.Timer
@@ -43,6 +53,7 @@ type exchange struct {
 	said        answer // that answer
 	aborted     bool   // the answer was cut off
 	panicked    bool
+	stack       []byte // of a panic on another goroutine
 	ended       *ended // why gatehouse ended it; nil if it did not
 	token       string // the caller's own, if it is passed on
 
@@ -61,9 +72,10 @@ func (x *exchange) heard() {
 // Unwrap.
 type recorder struct {
 	http.ResponseWriter
-	ctx    context.Context // of the request; ends a connection that was taken over
-	status int
-	bytes  int64
+	ctx     context.Context // of the request; ends a connection that was taken over
+	status  int
+	bytes   int64
+	flushes bool // everything that is written goes out at once
 }
 
 // Unwrap serves http.ResponseController.
@@ -99,8 +111,14 @@ func (w *recorder) Write(p []byte) (int, error) {
 	}
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
-	return n, err
+	if err != nil || !w.flushes {
+		return n, err
+	}
+	return n, w.flush()
 }
+
+// flush sends what was written.
+func (w *recorder) flush() error { return http.NewResponseController(w.ResponseWriter).Flush() }
 
 // observe writes the one log line of a request, and its metrics.
 func (p *Proxy) observe(x *exchange, r *http.Request) {

@@ -144,44 +144,39 @@ func (p *Proxy) Wait(ctx context.Context) error {
 	}
 }
 
-// stackRoom is what serving a request takes of the stack, beyond what a new
-// goroutine has.
-const stackRoom = 3 << 10
-
-// growStack makes room on the stack. Over HTTP/2 each request has a new goroutine,
-// whose stack would grow twice, and late: all frames on it are moved each time.
-//
-//go:noinline
-func growStack(i int) byte {
-	var room [stackRoom]byte
-	return room[i%len(room)]
-}
-
-// ServeHTTP answers one request.
+// ServeHTTP answers one request: all of it up to the answer's header is serve's,
+// and the rest is relayed as it comes.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor == 2 {
-		growStack(len(r.Method))
-	}
 	p.wait.Add(1)
 	defer p.wait.Done()
 	x := &exchange{
-		id:     uuid.NewString(),
-		start:  p.cfg.Now(),
-		client: p.cfg.Proxies.Caller(r.RemoteAddr, r.Header["X-Forwarded-For"]),
-		writer: recorder{ResponseWriter: w, ctx: r.Context()},
-
+		start:   p.cfg.Now(),
+		writer:  recorder{ResponseWriter: w, ctx: r.Context()},
 		changes: p.streams.changes.Load(),
 	}
 	defer p.finish(x, r)
-	x.kind = p.kinds.of(r)
-	inFlight := p.metrics.inFlight(x.kind)
-	inFlight.Inc()
-	defer inFlight.Dec()
-	p.serve(x, r)
+	defer p.leave(x)
+	switch {
+	case r.ProtoMajor != 2:
+		p.serve(x, r)
+	case asksForWatch(r.URL.RawQuery):
+		p.serveAside(x, r)
+	default:
+		growStack(len(r.Method))
+		p.serve(x, r)
+	}
+	if x.relaying != nil {
+		p.relay(x, r)
+	}
 }
 
-// serve is the straight line.
+// serve is the straight line. What it begins ends with leave.
 func (p *Proxy) serve(x *exchange, r *http.Request) {
+	x.id = uuid.NewString()
+	x.client = p.cfg.Proxies.Caller(r.RemoteAddr, r.Header["X-Forwarded-For"])
+	x.kind = p.kinds.of(r)
+	x.flying = p.metrics.inFlight(x.kind)
+	x.flying.Inc()
 	var loops bool
 	if x.via, loops = p.via(r.Header[impersonate.HopHeader]); loops {
 		p.cfg.Log.Error("a request came back: the API server's address leads to gatehouse", "audit_id", x.id)
@@ -200,13 +195,11 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 	}
 	x.identity = identity
 	p.beginRecord(x, r)
-	who, class := caller{identity.Kind, identity.Name}, classOf(x.kind)
-	used, full := p.inFlight.enter(who, class)
-	if full != nil {
+	var full *rejection
+	if x.usage, full = p.inFlight.enter(caller{identity.Kind, identity.Name}, classOf(x.kind)); full != nil {
 		p.reject(x, r, full)
 		return
 	}
-	defer p.inFlight.leave(who, used, class)
 	if identity.Kind == auth.KindClientCert && r.Header["Authorization"] == nil && fromAnotherSite(r) {
 		p.answer(x, r, crossSite)
 		return
@@ -224,6 +217,26 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 		return
 	}
 	p.send(x, r, protocol)
+}
+
+// leave ends what serving x began, in the order of defer, and all of it even if
+// something panics.
+func (p *Proxy) leave(x *exchange) {
+	if x.flying != nil {
+		defer x.flying.Dec()
+	}
+	if x.usage != nil {
+		defer p.inFlight.leave(caller{x.identity.Kind, x.identity.Name}, x.usage, classOf(x.kind))
+	}
+	if x.listed != nil {
+		defer p.unlist(x)
+	}
+	if x.sending != nil {
+		defer x.sending.Close() // the transport must not read what the server takes back
+	}
+	if x.receiving != nil {
+		_ = x.receiving.Close() // all that is wanted of it was read
+	}
 }
 
 // send makes the request that goes to the API server, and forwards it.
@@ -325,7 +338,11 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 	fault := recover()
 	if fault != nil && fault != http.ErrAbortHandler { //nolint:errorlint // the panic's value is compared, as net/http does
 		// The value may hold anything, a token too; the stack names functions.
-		p.cfg.Log.Error("panic while serving a request", "audit_id", x.id, "stack", string(debug.Stack()))
+		stack := x.stack
+		if stack == nil {
+			stack = debug.Stack()
+		}
+		p.cfg.Log.Error("panic while serving a request", "audit_id", x.id, "stack", string(stack))
 		x.panicked = true
 		if x.writer.status == 0 {
 			p.answer(x, r, internalError)

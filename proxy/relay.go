@@ -12,10 +12,10 @@ var hopHeaders = [...]string{
 	"Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// relay gives an answer to the caller as it comes. One that cannot be given whole
-// is broken off, so that it does not look whole.
-func (p *Proxy) relay(x *exchange, r *http.Request, resp *http.Response) {
-	defer resp.Body.Close()
+// answerBegins gives the header of an answer to the caller. If there may be a
+// body, it leaves that to relay.
+func (p *Proxy) answerBegins(x *exchange, r *http.Request, resp *http.Response) {
+	x.receiving = resp.Body
 	header := x.writer.Header()
 	withoutHop(resp.Header)
 	for name, values := range resp.Header {
@@ -28,43 +28,45 @@ func (p *Proxy) relay(x *exchange, r *http.Request, resp *http.Response) {
 		clear(header)
 		resp.Header = nil
 	}
-	var err error
-	if resp.Body != http.NoBody {
-		err = p.relayBody(x, r, resp)
-	}
-	if err != nil {
-		if r.Context().Value(http.ServerContextKey) != nil {
-			panic(http.ErrAbortHandler)
-		}
+	if resp.Body == http.NoBody {
+		passTrailer(x, resp)
 		return
 	}
-	for name, values := range resp.Trailer {
-		header[http.TrailerPrefix+name] = values
+	// One whose length is not known may be a stream: nothing of it waits for more.
+	if resp.ContentLength < 0 && r.Method != http.MethodHead {
+		x.writer.flushes = true
+		if err := x.writer.flush(); err != nil { // the header
+			breakOff(r)
+			return
+		}
 	}
+	x.relaying = resp
 }
 
-// relayBody copies an answer's body. One whose length is not known may be a
-// stream: nothing of it waits for more.
-func (p *Proxy) relayBody(x *exchange, r *http.Request, resp *http.Response) error {
-	streams := resp.ContentLength < 0 && r.Method != http.MethodHead
-	var w io.Writer = &x.writer
-	if streams {
-		flushing := flushWriter{&x.writer, http.NewResponseController(&x.writer)}
-		if err := flushing.control.Flush(); err != nil { // the header
-			return err
-		}
-		w = flushing
+// relay gives the body of an answer to the caller as it comes, and then its
+// trailer. A watch waits here: see serveAside about its stack.
+func (p *Proxy) relay(x *exchange, r *http.Request) {
+	var err error
+	if copies, ok := x.relaying.Body.(io.WriterTo); ok {
+		_, err = copies.WriteTo(&x.writer)
+	} else {
+		err = p.copyBody(x)
 	}
-	if copies, ok := resp.Body.(io.WriterTo); ok {
-		_, err := copies.WriteTo(w)
-		return err
+	if err != nil {
+		breakOff(r)
+		return
 	}
+	passTrailer(x, x.relaying)
+}
+
+// copyBody copies a body through a buffer.
+func (p *Proxy) copyBody(x *exchange) error {
 	if x.kind.watch {
-		_, err := io.CopyBuffer(w, resp.Body, make([]byte, watchBuffer))
+		_, err := io.CopyBuffer(&x.writer, x.relaying.Body, make([]byte, watchBuffer))
 		return err
 	}
 	buffer := p.buffers.Get()
-	_, err := io.CopyBuffer(w, resp.Body, buffer)
+	_, err := io.CopyBuffer(&x.writer, x.relaying.Body, buffer)
 	if err == nil {
 		// Else net/http's HTTP/2 server may be reading it still, as it does when its
 		// client reset the stream: it must not hold another caller's answer then.
@@ -77,18 +79,18 @@ func (p *Proxy) relayBody(x *exchange, r *http.Request, resp *http.Response) err
 // comes: most events are smaller.
 const watchBuffer = 4 << 10
 
-// flushWriter has everything that is written go out at once.
-type flushWriter struct {
-	io.Writer
-	control *http.ResponseController
+func passTrailer(x *exchange, resp *http.Response) {
+	header := x.writer.Header()
+	for name, values := range resp.Trailer {
+		header[http.TrailerPrefix+name] = values
+	}
 }
 
-func (w flushWriter) Write(p []byte) (int, error) {
-	n, err := w.Writer.Write(p)
-	if err != nil {
-		return n, err
+// breakOff ends an answer that cannot be given whole, so that it does not look so.
+func breakOff(r *http.Request) {
+	if r.Context().Value(http.ServerContextKey) != nil {
+		panic(http.ErrAbortHandler)
 	}
-	return n, w.control.Flush()
 }
 
 // withoutHop takes out of h what the hop behind said of its own connection.

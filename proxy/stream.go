@@ -287,9 +287,9 @@ func sameUser(a, b *auth.User) bool {
 		maps.EqualFunc(a.Extra, b.Extra, slices.Equal[[]string])
 }
 
-// begin puts an exchange into the list, and returns its context. The caller ends
-// it with done.
-func (p *Proxy) begin(x *exchange, r *http.Request) (_ context.Context, done func()) {
+// list puts an exchange into the list, and returns its context. It is ended with
+// unlist.
+func (p *Proxy) list(x *exchange, r *http.Request) context.Context {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	s := &stream{
 		request: r, identity: x.identity, watch: x.kind.watch, cancel: cancel, writer: x.writer.ResponseWriter,
@@ -303,13 +303,17 @@ func (p *Proxy) begin(x *exchange, r *http.Request) (_ context.Context, done fun
 		x.patience = time.AfterFunc(p.cfg.Limits.AnswerTime, func() { cancel(errTooSlow) })
 	}
 	p.streams.add(s, x.changes)
-	return ctx, func() {
-		p.streams.remove(s)
-		s.leave()
-		x.heard()
-		x.ended, _ = errors.AsType[*ended](context.Cause(ctx))
-		cancel(nil)
-	}
+	x.listed = s
+	return ctx
+}
+
+// unlist takes an exchange out of the list.
+func (p *Proxy) unlist(x *exchange) {
+	p.streams.remove(x.listed)
+	x.listed.leave()
+	x.heard()
+	x.ended, _ = errors.AsType[*ended](context.Cause(x.writer.ctx))
+	x.hangUp()
 }
 
 // streamBody is the body of an answer that gatehouse may end. A watch then ends
@@ -338,7 +342,7 @@ func endable(ctx context.Context, body io.ReadCloser, watch bool, hangUp func())
 		return &tunnel{streamBody: b, w: w, hangUp: hangUp}
 	}
 	if whole, ok := body.(io.WriterTo); ok {
-		return copiedBody{b, whole}
+		return &copiedBody{b, whole}
 	}
 	return b
 }
@@ -374,7 +378,7 @@ type copiedBody struct {
 }
 
 // WriteTo writes the answer to w.
-func (b copiedBody) WriteTo(w io.Writer) (int64, error) {
+func (b *copiedBody) WriteTo(w io.Writer) (int64, error) {
 	n, err := b.whole.WriteTo(w)
 	if err == nil {
 		err = io.EOF
