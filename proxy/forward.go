@@ -37,9 +37,7 @@ func (p *Proxy) forward(x *exchange, r *http.Request, target *upstream.Target, h
 		p.upgrade(x, r, out, target)
 		return
 	}
-	if out.Body != nil {
-		x.sending = out.Body
-	}
+	x.sending = x.body
 	resp, err := transport(target, x.token != "", false).RoundTrip(out)
 	if err == nil {
 		if err = p.received(x, out, resp); err != nil {

@@ -151,7 +151,7 @@ func upstreamReason(told answer) string {
 
 func (m *metrics) observe(x *exchange, end time.Time) {
 	answeredBy := "upstream"
-	if x.own || x.answered.IsZero() {
+	if x.said != nil || x.answered.IsZero() {
 		answeredBy = "gatehouse"
 	}
 	m.requests.WithLabelValues(x.kind.verb, codeLabel(x.writer.status), answeredBy).Inc()

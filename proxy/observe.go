@@ -3,13 +3,10 @@ package proxy
 import (
 	"bufio"
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/proxy/audit"
@@ -26,12 +23,11 @@ type exchange struct {
 	changes uint64
 	hangUp  func() // ends the exchange; nil before it is forwarded
 	// What serving has begun and [Proxy.leave] ends; each is nil until then.
-	flying    prometheus.Gauge
-	usage     *usage
-	listed    *stream
-	sending   io.Closer      // the body of the request
-	receiving io.Closer      // the body of the answer
-	relaying  *http.Response // of which the body is to be relayed; nil if none is
+	usage    *usage
+	listed   *stream
+	sending  *watchedBody
+	response *http.Response
+	relays   bool // the body of response is still to be given to the caller
 	// patience ends the exchange if the API server does not begin to answer; nil
 	// for a stream.
 	patience *time.Timer
@@ -49,11 +45,9 @@ type exchange struct {
 	outOfScope  string         // the word of the scope that does not allow it
 	body        *watchedBody   // the request's; nil if it has none
 	upstreamErr error
-	own         bool   // the answer is gatehouse's own
-	said        answer // that answer
-	aborted     bool   // the answer was cut off
+	said        *answer // gatehouse's own; nil if the answer is the API server's
+	aborted     bool    // the answer was cut off
 	panicked    bool
-	stack       []byte // of a panic on another goroutine
 	ended       *ended // why gatehouse ended it; nil if it did not
 	token       string // the caller's own, if it is passed on
 

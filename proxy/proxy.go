@@ -165,7 +165,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		growStack(len(r.Method))
 		p.serve(x, r)
 	}
-	if x.relaying != nil {
+	if x.relays {
 		p.relay(x, r)
 	}
 }
@@ -175,8 +175,7 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 	x.id = uuid.NewString()
 	x.client = p.cfg.Proxies.Caller(r.RemoteAddr, r.Header["X-Forwarded-For"])
 	x.kind = p.kinds.of(r)
-	x.flying = p.metrics.inFlight(x.kind)
-	x.flying.Inc()
+	p.metrics.inFlight(x.kind).Inc()
 	var loops bool
 	if x.via, loops = p.via(r.Header[impersonate.HopHeader]); loops {
 		p.cfg.Log.Error("a request came back: the API server's address leads to gatehouse", "audit_id", x.id)
@@ -222,8 +221,8 @@ func (p *Proxy) serve(x *exchange, r *http.Request) {
 // leave ends what serving x began, in the order of defer, and all of it even if
 // something panics.
 func (p *Proxy) leave(x *exchange) {
-	if x.flying != nil {
-		defer x.flying.Dec()
+	if x.kind.verb != "" {
+		defer p.metrics.inFlight(x.kind).Dec()
 	}
 	if x.usage != nil {
 		defer p.inFlight.leave(caller{x.identity.Kind, x.identity.Name}, x.usage, classOf(x.kind))
@@ -234,8 +233,8 @@ func (p *Proxy) leave(x *exchange) {
 	if x.sending != nil {
 		defer x.sending.Close() // the transport must not read what the server takes back
 	}
-	if x.receiving != nil {
-		_ = x.receiving.Close() // all that is wanted of it was read
+	if x.response != nil {
+		_ = x.response.Body.Close() // all that is wanted of it was read
 	}
 }
 
@@ -327,7 +326,7 @@ func (p *Proxy) refuse(x *exchange, r *http.Request, err error) {
 }
 
 func (p *Proxy) answer(x *exchange, r *http.Request, a answer) {
-	x.own, x.said = true, a
+	x.said = &a
 	x.writer.Header().Set("Audit-Id", x.id) // an informational answer takes it away
 	a.write(&x.writer, r)
 }
@@ -338,9 +337,9 @@ func (p *Proxy) finish(x *exchange, r *http.Request) {
 	fault := recover()
 	if fault != nil && fault != http.ErrAbortHandler { //nolint:errorlint // the panic's value is compared, as net/http does
 		// The value may hold anything, a token too; the stack names functions.
-		stack := x.stack
-		if stack == nil {
-			stack = debug.Stack()
+		stack := debug.Stack()
+		if aside, ok := fault.(*panicAside); ok {
+			stack = aside.stack
 		}
 		p.cfg.Log.Error("panic while serving a request", "audit_id", x.id, "stack", string(stack))
 		x.panicked = true

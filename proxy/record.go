@@ -58,7 +58,7 @@ func (p *Proxy) endRecord(x *exchange, r *http.Request) {
 // outcome is what is known of x at now.
 func outcome(x *exchange, now time.Time) audit.Outcome {
 	o := audit.Outcome{Time: now, As: x.as, Annotations: annotations(x), Status: metav1.Status{Code: int32(x.writer.status)}}
-	if x.own && x.said.code == x.writer.status {
+	if x.said != nil && x.said.code == x.writer.status {
 		o.Status = metav1.Status{
 			Status: metav1.StatusFailure, Code: int32(x.said.code), Reason: x.said.reason, Message: string(x.said.message),
 		}

@@ -15,7 +15,7 @@ var hopHeaders = [...]string{
 // answerBegins gives the header of an answer to the caller. If there may be a
 // body, it leaves that to relay.
 func (p *Proxy) answerBegins(x *exchange, r *http.Request, resp *http.Response) {
-	x.receiving = resp.Body
+	x.response = resp
 	header := x.writer.Header()
 	withoutHop(resp.Header)
 	for name, values := range resp.Header {
@@ -40,14 +40,14 @@ func (p *Proxy) answerBegins(x *exchange, r *http.Request, resp *http.Response) 
 			return
 		}
 	}
-	x.relaying = resp
+	x.relays = true
 }
 
 // relay gives the body of an answer to the caller as it comes, and then its
 // trailer. A watch waits here: see serveAside about its stack.
 func (p *Proxy) relay(x *exchange, r *http.Request) {
 	var err error
-	if copies, ok := x.relaying.Body.(io.WriterTo); ok {
+	if copies, ok := x.response.Body.(io.WriterTo); ok {
 		_, err = copies.WriteTo(&x.writer)
 	} else {
 		err = p.copyBody(x)
@@ -56,17 +56,17 @@ func (p *Proxy) relay(x *exchange, r *http.Request) {
 		breakOff(r)
 		return
 	}
-	passTrailer(x, x.relaying)
+	passTrailer(x, x.response)
 }
 
 // copyBody copies a body through a buffer.
 func (p *Proxy) copyBody(x *exchange) error {
 	if x.kind.watch {
-		_, err := io.CopyBuffer(&x.writer, x.relaying.Body, make([]byte, watchBuffer))
+		_, err := io.CopyBuffer(&x.writer, x.response.Body, make([]byte, watchBuffer))
 		return err
 	}
 	buffer := p.buffers.Get()
-	_, err := io.CopyBuffer(&x.writer, x.relaying.Body, buffer)
+	_, err := io.CopyBuffer(&x.writer, x.response.Body, buffer)
 	if err == nil {
 		// Else net/http's HTTP/2 server may be reading it still, as it does when its
 		// client reset the stream: it must not hold another caller's answer then.

@@ -18,6 +18,10 @@ func growStack(i int) byte {
 	return room[i%len(room)]
 }
 
+// panicAside is a panic that happened on another goroutine: where, and not its
+// value.
+type panicAside struct{ stack []byte }
+
 // serveAside is serve on a goroutine of its own. A watch waits for hours on that
 // of net/http, and Go seldom takes back what a stack has grown to: serving takes
 // 8 KiB of it, what comes after 4 (docs/decisions/0025).
@@ -28,8 +32,8 @@ func (p *Proxy) serveAside(x *exchange, r *http.Request) {
 		fault := any(http.ErrAbortHandler)
 		defer func() { served <- fault }()
 		defer func() {
-			if v := recover(); v != nil {
-				fault, x.stack = v, debug.Stack()
+			if v := recover(); v != nil && v != http.ErrAbortHandler { //nolint:errorlint // as in finish
+				fault = &panicAside{debug.Stack()}
 			}
 		}()
 		growStack(len(r.Method))

@@ -15,9 +15,9 @@ import (
 const (
 	leastGarbage = 32 << 20 // bytes that may be garbage in any case
 	mostGarbage  = 3        // one in so many bytes in use may be garbage, beyond that
-	memoryEvery  = 5 * time.Second
+	memoryEvery  = time.Second
 	// quietAllocation is what is allocated in memoryEvery when little happens.
-	quietAllocation = 8 << 20
+	quietAllocation = 2 << 20
 	// worthReturning is how much unused memory goes back to the system then.
 	worthReturning = 16 << 20
 )
