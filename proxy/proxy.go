@@ -147,6 +147,11 @@ func (p *Proxy) Wait(ctx context.Context) error {
 // ServeHTTP answers one request: all of it up to the answer's header is serve's,
 // and the rest is relayed as it comes.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Without a query it is no watch, and growStack comes before any other call.
+	aside := r.ProtoMajor == 2 && r.URL.RawQuery != "" && asksForWatch(r.URL.RawQuery)
+	if r.ProtoMajor == 2 && !aside {
+		growStack(len(r.Method))
+	}
 	p.wait.Add(1)
 	defer p.wait.Done()
 	x := &exchange{
@@ -156,13 +161,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer p.finish(x, r)
 	defer p.leave(x)
-	switch {
-	case r.ProtoMajor != 2:
-		p.serve(x, r)
-	case asksForWatch(r.URL.RawQuery):
+	if aside {
 		p.serveAside(x, r)
-	default:
-		growStack(len(r.Method))
+	} else {
 		p.serve(x, r)
 	}
 	if x.relays {
