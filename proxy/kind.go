@@ -58,6 +58,7 @@ func (k requestKinds) of(r *http.Request) requestKind {
 	if info.Verb == "list" && asksForWatch(r.URL.RawQuery) {
 		info.Verb = "watch"
 	}
+	info.Parts = nil // a watch would hold it for hours
 	kind.info = info
 	switch {
 	case r.Header["Upgrade"] != nil:

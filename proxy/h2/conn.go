@@ -35,6 +35,9 @@ const (
 	connWindow = 16 << 20
 	// maxFrame is the largest frame that is taken (RFC 9113 section 6.5.2).
 	maxFrame = 16 << 10
+	// readBuffer is for what is smaller than that: a larger frame is read to where it
+	// belongs. It is kept for as long as the connection.
+	readBuffer = 4 << 10
 	// headerTable is the size of the compression table, both ways.
 	headerTable = 4 << 10
 )
@@ -336,7 +339,7 @@ type reading struct {
 }
 
 func (r *reading) init(c *Conn) {
-	r.framer = http2.NewFramer(nil, bufio.NewReaderSize(c.net, maxFrame+frameHeader))
+	r.framer = http2.NewFramer(nil, bufio.NewReaderSize(c.net, readBuffer))
 	r.framer.SetMaxReadFrameSize(maxFrame)
 	r.framer.SetReuseFrames()
 	r.names = map[string]string{}
