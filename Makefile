@@ -111,7 +111,7 @@ soak: ## a gatehouse under steady load for FOR, such as 20m: nothing of it may g
 .PHONY: fuzz
 FUZZTIME ?= 60s
 fuzz: ## each fuzz test for FUZZTIME
-	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc/distributed:FuzzEndpoint auth/oidc/distributed:FuzzFind auth/oidc/entra:FuzzGUID auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/revocation:FuzzParse auth/scope:FuzzParse auth/session:FuzzAuthenticateToken auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader proxy/impersonate:FuzzWanted proxy/address:FuzzCaller proxy/audit:FuzzRequestURI proxy/serve:FuzzProxyHeader proxy/h2:FuzzFrames cmd/migrate:FuzzText; do \
+	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc/distributed:FuzzEndpoint auth/oidc/distributed:FuzzFind auth/oidc/entra:FuzzGUID auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/revocation:FuzzParse auth/scope:FuzzParse auth/session:FuzzAuthenticateToken auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader proxy/impersonate:FuzzWanted proxy/address:FuzzCaller proxy/audit:FuzzRequestURI proxy/serve:FuzzProxyHeader proxy/h2:FuzzFrames cmd/migrate:FuzzText cmd/exchange:FuzzRecord cmd/exchange:FuzzAnswer; do \
 		echo "== $$target"; \
 		$(GO) test ./$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) || exit 1; \
 	done
@@ -137,7 +137,7 @@ bench: tools build ## gatehouse beside HAProxy and nginx; writes docs/benchmarks
 .PHONY: docs
 docs: ## generate docs/settings.md, docs/metrics.md, docs/errors.md, docs/dependencies.md, deploy/rbac*.yaml, what the chart has of them, the kustomize base, and what is printed
 	$(GO) test ./proxy -run 'TestErrors$$' -update
-	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestMetrics$$|TestDeployedRights|TestChartDoors|TestChartMonitoring|TestKubeconfigText|TestMigrateText|TestDependencies' -update
+	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestMetrics$$|TestDeployedRights|TestChartDoors|TestChartMonitoring|TestKubeconfigText|TestMigrateText|TestExchangeKubeconfig|TestDependencies' -update
 	cd e2e && $(GO) test ./chart -run TestKustomize -update
 
 # Tests make certificates with openssl; the certified issuer runs on Node.js; the
