@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/auth/oidc"
@@ -46,7 +45,7 @@ func newExplain(environ map[string]string) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, environ) },
 	}
-	command.SetFlagErrorFunc(flagFault)
+	command.SetFlagErrorFunc(quietFlagFault(command))
 	flags := command.Flags()
 	flags.StringVar(&o.tokenFile, "token-file", "", "file that holds the token; - is standard input")
 	flags.StringVar(&o.certificate, "certificate", "", "file of a client certificate, with its intermediates, to explain in place of a token")
@@ -56,18 +55,6 @@ func newExplain(environ map[string]string) *cobra.Command {
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveNoFileComp))
 	command.ValidArgsFunction = cobra.NoFileCompletions
 	return command
-}
-
-// flagFault says what is wrong with a flag without what stands there: it could
-// be a token that took the place of a flag.
-func flagFault(_ *cobra.Command, err error) error {
-	if value, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		return usageError{fmt.Errorf("--%s: it cannot be read", value.GetFlag().Name)}
-	}
-	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
-		return usageError{fmt.Errorf("--%s needs a value", missing.GetFlag().Name)}
-	}
-	return usageError{errors.New("unknown flag: there are --token-file, --certificate, --output and --timeout")}
 }
 
 func (o explainOptions) run(cmd *cobra.Command, environ map[string]string) error {

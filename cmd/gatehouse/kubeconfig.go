@@ -101,7 +101,7 @@ func (o kubeconfigOptions) run(cmd *cobra.Command, environ map[string]string) er
 
 // check judges the flags by themselves and together.
 func (o kubeconfigOptions) check() error {
-	if err := o.checkServer(); err != nil {
+	if err := checkServer("--server", o.server); err != nil {
 		return err
 	}
 	oidc := o.issuerURL != "" || o.clientID != "" || o.issuerCA != "" || len(o.scopes) > 0
@@ -126,26 +126,26 @@ func (o kubeconfigOptions) check() error {
 			return errors.New("--exec-arg: one holds a secret, or asks for one to follow: everybody would have it with the kubeconfig. Let the plugin find it on the caller's machine")
 		}
 	}
-	return o.checkText()
+	return checkPublic(slices.Concat([]string{o.server, o.name, o.namespace, o.issuerURL, o.clientID, o.exec, o.installHint, o.tokenFile, o.certFile, o.keyFile}, o.scopes, o.execArgs))
 }
 
-func (o kubeconfigOptions) checkServer() error {
-	u, err := url.Parse(o.server)
+// checkServer judges the URL of a cluster that a flag gives.
+func checkServer(flag, server string) error {
+	u, err := url.Parse(server)
 	switch {
-	case o.server == "":
-		return errors.New("--server is required: the URL of gatehouse as its callers reach it")
+	case server == "":
+		return fmt.Errorf("%s is required: the URL of gatehouse as its callers reach it", flag)
 	case err != nil || u.Scheme != "https" || u.Host == "":
-		return errors.New("--server: it is not a URL like https://gatehouse.example.com")
+		return fmt.Errorf("%s: it is not a URL like https://gatehouse.example.com", flag)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("--server: leave out user name, query and fragment")
+		return fmt.Errorf("%s: leave out user name, query and fragment", flag)
 	}
 	return nil
 }
 
-// checkText refuses what no file can hold as one line, and what is a secret by
+// checkPublic refuses what no file can hold as one line, and what is a secret by
 // its form: a token in place of the file that holds it. It does not say it again.
-func (o kubeconfigOptions) checkText() error {
-	values := slices.Concat([]string{o.server, o.name, o.namespace, o.issuerURL, o.clientID, o.exec, o.installHint, o.tokenFile, o.certFile, o.keyFile}, o.scopes, o.execArgs)
+func checkPublic(values []string) error {
 	for _, value := range values {
 		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' }) {
 			return errors.New("the value of a flag has control characters, or is not UTF-8")

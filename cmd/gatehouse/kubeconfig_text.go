@@ -22,6 +22,7 @@ type execPlugin struct {
 	command, hint string
 	args          []string
 	clusterInfo   bool
+	neverAsks     bool // it needs nobody at a terminal
 }
 
 // String writes all of k.
@@ -64,7 +65,11 @@ func (p *execPlugin) write(b *strings.Builder) {
 			b.WriteString("          - " + scalar(arg) + "\n")
 		}
 	}
-	b.WriteString("        interactiveMode: IfAvailable\n")
+	mode := "IfAvailable"
+	if p.neverAsks {
+		mode = "Never"
+	}
+	b.WriteString("        interactiveMode: " + mode + "\n")
 	if p.clusterInfo {
 		b.WriteString("        provideClusterInfo: true\n")
 	}

@@ -82,7 +82,7 @@ func newRoot(environ map[string]string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(environ), newCheck(environ), newExplain(environ), newRBAC(environ), newKubeconfig(environ), newMigrate(), newVersion())
+	root.AddCommand(newServe(environ), newCheck(environ), newExplain(environ), newRBAC(environ), newKubeconfig(environ), newMigrate(), newExchange(environ), newVersion())
 	for _, command := range root.Commands() {
 		if command.Args != nil {
 			continue

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// quietFlagFault says what is wrong with a flag without what stands there: it
+// could be a token that took the place of a flag.
+func quietFlagFault(command *cobra.Command) func(*cobra.Command, error) error {
+	return func(_ *cobra.Command, err error) error {
+		if value, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+			return usageError{fmt.Errorf("--%s: it cannot be read", value.GetFlag().Name)}
+		}
+		if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+			return usageError{fmt.Errorf("--%s needs a value", missing.GetFlag().Name)}
+		}
+		var names []string
+		command.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" {
+				names = append(names, "--"+f.Name)
+			}
+		})
+		last := len(names) - 1
+		return usageError{fmt.Errorf("unknown flag: there are %s and %s", strings.Join(names[:last], ", "), names[last])}
+	}
+}
