@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/auth/scope"
 )
 
 // maxLifetime bounds what expires_in may say: what is more is no lifetime.
@@ -49,6 +50,24 @@ func parseAnswer(got *received, asked time.Time) (*Issued, error) {
 		Token: a.Token, Type: a.Issued, Scope: a.Scope,
 		Obtained: asked, Expires: asked.Add(time.Duration(a.ExpiresIn) * time.Second),
 	}, nil
+}
+
+// narrowed is an error if an exchange gave less restrictions than it was asked
+// for. Where it says nothing of the scope, it is the one that was asked for (RFC
+// 8693 section 2.2.1); a word that is not known here is the exchange's to judge.
+func narrowed(asked, given string) error {
+	want, err := scope.Parse(asked)
+	if asked == "" || given == "" || err != nil {
+		return nil
+	}
+	got, err := scope.Parse(given)
+	if err == nil {
+		var both scope.Scope
+		if both, err = got.And(want); err == nil && both.Equal(got) {
+			return nil
+		}
+	}
+	return errors.New("its answer has another scope than the one that was asked for: the token may be good for more, and is not used")
 }
 
 // isScope reports whether s is empty or a scope (RFC 6749 section 3.3).

@@ -137,6 +137,9 @@ func (c *Client) Exchange(ctx context.Context, r Request) (*Issued, error) {
 		return nil, fmt.Errorf("ask %s for a token: %w", c.origin, failureOf(got, r.Subject, r.Actor))
 	}
 	issued, err := parseAnswer(got, asked)
+	if err == nil {
+		err = narrowed(r.Scope, issued.Scope)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for a token: %w", c.origin, err)
 	}

@@ -265,6 +265,37 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
+// Promise: a token that the exchange narrowed less than it was asked to is not used.
+func TestScopeOfAnswer(t *testing.T) {
+	t.Parallel()
+	server, client := newExchange(t)
+	for _, test := range []struct {
+		asked, given string
+		used         bool
+	}{
+		{"read-only", "read-only", true},
+		{"read-only", "", true},
+		{"read-only", "no-secrets read-only", true},
+		{"namespaces=b,a no-exec", "no-exec namespaces=a,b", true},
+		{"", "read-only", true},
+		{"word-of-tomorrow", "word-of-tomorrow", true},
+		{"read-only", "no-secrets", false},
+		{"read-only no-secrets", "read-only", false},
+		{"namespaces=a", "namespaces=a,b", false},
+		{"read-only", "openid", false},
+	} {
+		server.Lie(func(w http.ResponseWriter, _ *http.Request) {
+			exchangetest.Write(w, http.StatusOK, map[string]any{
+				"access_token": "a", "issued_token_type": "urn:ietf:params:oauth:token-type:jwt", "token_type": "Bearer", "expires_in": 60, "scope": test.given,
+			})
+		})
+		_, err := client.Exchange(t.Context(), exchange.Request{Subject: aliceToken, Scope: test.asked})
+		if (err == nil) != test.used || err != nil && !strings.Contains(err.Error(), "another scope") {
+			t.Errorf("asked %q, given %q: %v", test.asked, test.given, err)
+		}
+	}
+}
+
 // Promise: a refusal is a Failure with what the exchange said, and when to ask again.
 func TestFailure(t *testing.T) {
 	t.Parallel()

@@ -106,11 +106,11 @@ func anchorOf(heading string) string {
 	return strings.ReplaceAll(heading, " ", "-")
 }
 
-// Promise: what the documents show of kubeconfig and migrate is what they print.
+// Promise: what the documents show of kubeconfig, migrate and exchange is what they print.
 // A line … stands for the rest.
 func TestDocumentedOutput(t *testing.T) {
 	t.Parallel()
-	block := regexp.MustCompile("(?ms)^```\n\\$ gatehouse ((?:kubeconfig|migrate) [^\n]+)\n(.*?)^```$")
+	block := regexp.MustCompile("(?ms)^```\n\\$ gatehouse ((?:kubeconfig|migrate|exchange) [^\n]+)\n(.*?)^```$")
 	checked := 0
 	for _, path := range files(t, ".md") {
 		for _, match := range block.FindAllStringSubmatch(read(t, path), -1) {
@@ -129,7 +129,7 @@ func TestDocumentedOutput(t *testing.T) {
 			}
 		}
 	}
-	if checked < 5 {
+	if checked < 6 {
 		t.Errorf("only %d commands were found", checked)
 	}
 }

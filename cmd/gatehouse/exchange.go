@@ -94,12 +94,19 @@ func newExchange(environ map[string]string) *cobra.Command {
 		// The flag exists, so that this cannot fail.
 		_ = command.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
-	for _, flag := range []string{"server", "token-env", "github-audience", "scope", "audience", "service-account", "for", "timeout", "cluster-server", "name", "namespace"} {
+	_ = command.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions(scopeWords(), cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
+	for _, flag := range []string{"server", "token-env", "github-audience", "audience", "service-account", "for", "timeout", "cluster-server", "name", "namespace"} {
 		_ = command.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
 	_ = command.MarkFlagDirname("cache-dir")
 	command.ValidArgsFunction = cobra.NoFileCompletions
 	return command
+}
+
+// scopeWords are the words of docs/scopes.md, for the shell to complete. Which are
+// known is up to the exchange.
+func scopeWords() []string {
+	return []string{"read-only", "no-secrets", "no-exec", "no-impersonation", "namespaces=", "groups=", "resources=", "verbs="}
 }
 
 func (o *exchangeOptions) addFlags(flags *pflag.FlagSet) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -125,7 +126,7 @@ func TestExchangeFlags(t *testing.T) {
 	w.write(t, "actor", "a.b.c")
 	for args, want := range map[string]map[string]string{
 		"": {},
-		"--scope read-only --scope=namespace:dev --for 90m":        {"scope": "read-only namespace:dev", "expires_in": "5400"},
+		"--scope read-only --scope=namespaces=dev --for 90m":       {"scope": "read-only namespaces=dev", "expires_in": "5400"},
 		"--audience vault --audience b --service-account shop/a.b": {"audience": "vault b", "resource": "urn:kubernetes:serviceaccount:shop:a.b"},
 		"--subject-token-type id_token":                            {"subject_token_type": prefix + "id_token"},
 		"--actor-token-file " + w.path("actor"):                    {"actor_token": "a.b.c", "actor_token_type": prefix + "jwt"},
@@ -269,6 +270,23 @@ func TestExchangeRotatedToken(t *testing.T) {
 	put(authtest.Claims{"sub": "system:serviceaccount:a:c", "jti": "2"})
 	if other := w.exchange(t, ""); other == first {
 		t.Error("another subject got the token of the first")
+	}
+}
+
+// The shell completes every word of a scope that there is, and no other.
+func TestExchangeScopeWords(t *testing.T) {
+	t.Parallel()
+	documented := regexp.MustCompile("(?m)^\\| `([a-z-]+=?)")
+	var want []string
+	for _, match := range documented.FindAllStringSubmatch(read(t, moduleRoot+"/docs/scopes.md"), -1) {
+		want = append(want, match[1])
+	}
+	if diff := cmp.Diff(want, scopeWords()); diff != "" {
+		t.Errorf("completed words (-docs/scopes.md +got):\n%s", diff)
+	}
+	code, stdout, _ := once(t, nil, "__complete", "exchange", "--scope", "")
+	if code != exitOK || !strings.HasPrefix(stdout, strings.Join(want, "\n")+"\n:") {
+		t.Errorf("exit code %d: %s", code, stdout)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/kube-gatehouse/gatehouse/auth/authtest"
+	"github.com/kube-gatehouse/gatehouse/auth/scope"
 )
 
 const (
@@ -137,7 +138,7 @@ func (e *Exchange) serveToken(w http.ResponseWriter, r *http.Request) {
 		lie(w, r)
 	case name == "":
 		Refuse(w, http.StatusBadRequest, "invalid_request", "The subject's token is not accepted.")
-	case strings.Contains(r.PostForm.Get("scope"), "unknown"):
+	case !known(r.PostForm.Get("scope")):
 		Refuse(w, http.StatusBadRequest, "invalid_scope", "A word of the scope is not known.")
 	default:
 		life := maximum
@@ -159,6 +160,11 @@ func (e *Exchange) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+func known(words string) bool {
+	_, err := scope.Parse(words)
+	return err == nil
+}
+
 // broken says which rule of the form a request breaks, or "".
 func broken(r *http.Request) string {
 	if r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
@@ -170,12 +176,12 @@ func broken(r *http.Request) string {
 	if err := r.ParseForm(); err != nil {
 		return "the form cannot be read"
 	}
-	known := []string{
+	parameters := []string{
 		"grant_type", "subject_token", "subject_token_type", "actor_token", "actor_token_type", "resource", "audience", "scope",
 		"requested_token_type", "expires_in", "client_id",
 	}
 	for parameter, values := range r.PostForm {
-		if !slices.Contains(known, parameter) || len(values) != 1 && parameter != "audience" || slices.Contains(values, "") {
+		if !slices.Contains(parameters, parameter) || len(values) != 1 && parameter != "audience" || slices.Contains(values, "") {
 			return "a parameter is unknown, empty or repeated"
 		}
 	}
