@@ -2,10 +2,13 @@ package exchange_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -337,6 +340,30 @@ func TestWrongCertificate(t *testing.T) {
 	_, err := newClient(t, newCA(t), server.URL).Exchange(t.Context(), exchange.Request{Subject: aliceToken})
 	if err == nil || !strings.Contains(err.Error(), "unknown authority") || len(server.Asked()) > 0 {
 		t.Errorf("%v", err)
+	}
+}
+
+// Promise: nor does a certificate that nobody trusts draw on the terminal.
+func TestCertificateToDraw(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t)
+	pair, err := ca.Server("\x1b[2J.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := pair.TLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	url := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
+	_, err = newClient(t, ca, url).Exchange(t.Context(), exchange.Request{Subject: aliceToken})
+	if err == nil || !strings.Contains(err.Error(), `\x1b[2J.example.com`) || strings.ContainsRune(err.Error(), '\x1b') {
+		t.Errorf("%q", err)
 	}
 }
 

@@ -53,7 +53,7 @@ func send(client *http.Client, r *http.Request) (*received, error) {
 	r.Header.Set("Accept", "application/json")
 	resp, err := client.Do(r)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, shown{withoutURL(err)}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
@@ -61,13 +61,21 @@ func send(client *http.Client, r *http.Request) (*received, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
+		return nil, fmt.Errorf("read the answer: %w", shown{err})
 	}
 	if len(body) > maxBody {
 		return nil, fmt.Errorf("its answer is longer than %d bytes", maxBody)
 	}
 	return &received{status: resp.StatusCode, header: resp.Header, body: body}, nil
 }
+
+// shown is an error that may quote what somebody else wrote, such as the names of
+// a certificate that is not trusted yet.
+type shown struct{ error }
+
+func (s shown) Error() string { return printable(s.error.Error()) }
+
+func (s shown) Unwrap() error { return s.error }
 
 func withoutURL(err error) error {
 	if asked, ok := errors.AsType[*url.Error](err); ok {

@@ -304,9 +304,10 @@ func TestExchangeAtOnce(t *testing.T) {
 	})
 	var group sync.WaitGroup
 	var all [20]bytes.Buffer
+	stderr := newLogLines()
 	for i := range all {
 		command := w.command(t, w.args("-o exec-credential"))
-		command.Stdout, command.Stderr = &all[i], &all[i]
+		command.Stdout, command.Stderr = &all[i], stderr
 		if err := command.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -316,7 +317,10 @@ func TestExchangeAtOnce(t *testing.T) {
 			}
 		})
 	}
-	<-held // the first of them exchanges, while others come
+	<-held // the first of them exchanges, while others wait, and say so
+	stderr.await(t, "a process that waits", func(line string) bool {
+		return strings.HasPrefix(line, "still waiting for another gatehouse exchange (--timeout ")
+	})
 	close(release)
 	group.Wait()
 	for i := range all {
