@@ -4,15 +4,30 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"syscall"
+	"unsafe"
+)
 
-	"golang.org/x/sys/windows"
+// Of LockFileEx: fileapi.h and winerror.h of the Windows SDK.
+const (
+	failImmediately = 1
+	exclusive       = 2
+	lockViolation   = syscall.Errno(33)
+	allBytes        = ^uint32(0)
 )
 
 // tryLock locks file for this process until it is closed, or returns errLocked.
 func tryLock(file *os.File) error {
-	const all = ^uint32(0)
-	err := windows.LockFileEx(windows.Handle(file.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, all, all, new(windows.Overlapped))
-	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) || errors.Is(err, windows.ERROR_IO_PENDING) {
+	lock := syscall.NewLazyDLL("kernel32.dll").NewProc("LockFileEx")
+	if err := lock.Find(); err != nil {
+		return err
+	}
+	var from syscall.Overlapped // the beginning of the file
+	locked, _, err := lock.Call(file.Fd(), exclusive|failImmediately, 0, uintptr(allBytes), uintptr(allBytes), uintptr(unsafe.Pointer(&from)))
+	switch {
+	case locked != 0:
+		return nil
+	case errors.Is(err, lockViolation) || errors.Is(err, syscall.ERROR_IO_PENDING):
 		return errLocked
 	}
 	return err
