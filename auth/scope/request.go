@@ -5,6 +5,10 @@ import (
 	"strings"
 )
 
+// All stands in a Request's verb, group, resource or subresource for everything
+// that could be there, as in RBAC's rules. All resources are all subresources too.
+const All = "*"
+
 // Request is what a scope is asked about, as kube-apiserver's RequestInfo tells
 // it (k8s.io/apiserver v0.37, pkg/endpoints/request).
 type Request struct {
@@ -27,7 +31,8 @@ type Denial struct {
 	Credentials bool
 }
 
-// Denies returns why s does not allow r, or nil.
+// Denies returns why s does not allow r, or nil. Where r has All, s must allow
+// everything for which that stands.
 //
 // Some things every scope allows, because clients do nothing without them and
 // nothing is gained by them: to discover the API, and to ask what oneself is and
@@ -72,11 +77,13 @@ func (w word) allows(r Request) bool {
 		}
 		return (r.Verb == "get" || r.Verb == "list" || r.Verb == "watch") && !r.connects()
 	case noSecrets:
-		return !r.OfResource || r.Resource != "secrets"
+		return !r.OfResource || !mayBe(r.Resource, "secrets")
 	case noExec:
-		return !r.connects() && !(r.OfResource && r.Subresource == "ephemeralcontainers")
+		return !r.connects() && !(r.OfResource && r.mayHave("ephemeralcontainers"))
 	case noImpersonation:
-		return true // asked about by DeniesImpersonation
+		// No request has these verbs. People ask whether they have the right; whether
+		// a request is made as somebody else, DeniesImpersonation is asked.
+		return !r.OfResource || r.Verb != All && !strings.HasPrefix(r.Verb, "impersonate")
 	case namespaces:
 		return r.OfResource && slices.Contains(w.values, r.Namespace)
 	case groups:
@@ -88,6 +95,14 @@ func (w word) allows(r Request) bool {
 	default:
 		return false
 	}
+}
+
+// mayBe reports whether value is what pattern says, or among all that it stands for.
+func mayBe(pattern, value string) bool { return pattern == value || pattern == All }
+
+// mayHave reports whether sub is the subresource that r is about, or among them.
+func (r Request) mayHave(sub string) bool {
+	return mayBe(r.Subresource, sub) || r.Resource == All && r.Subresource == ""
 }
 
 func groupName(group string) string {
@@ -115,7 +130,7 @@ var connecting = [...]string{"exec", "attach", "portforward", "proxy"}
 // connects reports whether r goes through the API server to something else. An
 // exec over WebSocket has the verb get.
 func (r Request) connects() bool {
-	return r.OfResource && (slices.Contains(connecting[:], r.Subresource) || r.Verb == "proxy")
+	return r.OfResource && (slices.ContainsFunc(connecting[:], r.mayHave) || mayBe(r.Verb, "proxy"))
 }
 
 // makesCredentials reports whether r would make a credential, or have one made:
@@ -124,8 +139,8 @@ func (r Request) makesCredentials() bool {
 	if !r.OfResource || r.Verb == "get" || r.Verb == "list" || r.Verb == "watch" {
 		return false
 	}
-	return r.Group == "" && r.Resource == "serviceaccounts" && r.Subresource == "token" ||
-		r.Group == "certificates.k8s.io"
+	return mayBe(r.Group, "") && mayBe(r.Resource, "serviceaccounts") && r.mayHave("token") ||
+		mayBe(r.Group, "certificates.k8s.io")
 }
 
 // asksAboutItself reports whether r asks who its caller is and what he may do.
