@@ -76,6 +76,7 @@ var (
 	upstreamStarts  = answer{code: 503, reason: metav1.StatusReasonServiceUnavailable, message: "The API server is not ready to serve yet: try again in a moment.", again: always}
 	upstreamBroken  = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The connection between gatehouse and the API server failed before an answer came that could be passed on.", again: ofReads}
 	upstreamFalse   = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "gatehouse does not trust the certificate of what answers for the API server: its operator has to mend that."}
+	unclearReview   = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "What your token may be used for cannot be told: gatehouse does not understand what the API server says, and your token's scope allows less."}
 	upstreamSlow    = answer{code: 504, reason: metav1.StatusReasonTimeout, message: "The API server did not answer gatehouse in time.", again: ofReads}
 	upstreamRefused = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The API server does not accept gatehouse's own credential: its operator has to mend that. Yours is not at fault."}
 	upstreamForbids = answer{code: 502, reason: metav1.StatusReasonInternalError, message: "The API server does not let gatehouse do this for you: its operator has to mend the rights of gatehouse. Yours are not at fault."}

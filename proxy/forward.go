@@ -108,6 +108,11 @@ func (p *Proxy) received(x *exchange, out *http.Request, resp *http.Response) er
 	// A watch tells no length; what does would be short of it.
 	watch := x.kind.watch && (resp.ContentLength < 0 || resp.StatusCode == http.StatusSwitchingProtocols)
 	resp.Body = endable(out.Context(), resp.Body, watch, x.hangUp)
+	if x.review != nil {
+		if err := p.narrowReview(x, resp); err != nil {
+			return err
+		}
+	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		x.writer.status = resp.StatusCode // the connection is taken over, and writes it itself
 	}
@@ -268,8 +273,11 @@ func (p *Proxy) answerEnded(x *exchange, r *http.Request, cause *ended) {
 const statusClientGone = 499
 
 func upstreamAnswer(err error) answer {
-	if errors.Is(err, errOwnCredential) {
+	switch {
+	case errors.Is(err, errOwnCredential):
 		return upstreamRefused
+	case errors.Is(err, errReview):
+		return unclearReview
 	}
 	netErr, isNet := errors.AsType[net.Error](err)
 	opErr, isOp := errors.AsType[*net.OpError](err)

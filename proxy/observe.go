@@ -43,6 +43,7 @@ type exchange struct {
 	refusal     *auth.Refusal  // why not
 	rejected    string         // the limit that was reached
 	outOfScope  string         // the word of the scope that does not allow it
+	review      *selfReview    // nil if the answer is passed on as it is
 	body        *watchedBody   // the request's; nil if it has none
 	upstreamErr error
 	said        *answer // gatehouse's own; nil if the answer is the API server's

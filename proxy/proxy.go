@@ -264,6 +264,9 @@ func (p *Proxy) send(x *exchange, r *http.Request, protocol string) {
 			return
 		}
 	}
+	if x.review = p.selfReviewOf(x); x.review != nil {
+		body = x.review.prepare(header, body)
+	}
 	p.forward(x, r, target, header, body)
 }
 

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 
+	"k8s.io/apiserver/pkg/endpoints/request"
+
 	"github.com/kube-gatehouse/gatehouse/auth/scope"
 	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
 )
@@ -15,7 +17,7 @@ func (p *Proxy) withinScope(x *exchange, r *http.Request) *answer {
 	if x.identity.Scope.Unlimited() {
 		return nil
 	}
-	denial := x.identity.Scope.Denies(scopeRequest(r, x.kind))
+	denial := x.identity.Scope.Denies(scopeRequest(r.URL.Path, x.kind.info))
 	if denial == nil && impersonate.Asked(r.Header) != "" {
 		denial = x.identity.Scope.DeniesImpersonation()
 	}
@@ -26,11 +28,11 @@ func (p *Proxy) withinScope(x *exchange, r *http.Request) *answer {
 	return outOfScope(denial)
 }
 
-// scopeRequest is what r is about. One that makes no sense to the API server, or
-// that two readers could understand in two ways, is unclear.
-func scopeRequest(r *http.Request, kind requestKind) scope.Request {
-	info := kind.info
-	if info == nil || strings.Contains(r.URL.Path, "//") || hasDotSegment(r.URL.Path) {
+// scopeRequest is what a request with this path is about, of which info is nil if
+// it makes no sense to the API server. That, and a path which two readers could
+// understand in two ways, is unclear.
+func scopeRequest(path string, info *request.RequestInfo) scope.Request {
+	if info == nil || strings.Contains(path, "//") || hasDotSegment(path) {
 		return scope.Request{Unclear: true}
 	}
 	return scope.Request{

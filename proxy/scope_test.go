@@ -67,7 +67,7 @@ func TestScopeIsEnforced(t *testing.T) {
 		{"no-impersonation", "GET", "/api/v1/namespaces/dev/pods", http.Header{"Impersonate-User": {"root"}}, "its scope has the word no-impersonation."},
 		{"no-impersonation", "GET", "/api/v1/namespaces/dev/pods", http.Header{"Impersonate_user": {"root"}}, "its scope has the word no-impersonation."},
 		{"read-only", "DELETE", "/api/v1/namespaces/dev/pods/p", http.Header{"Impersonate-User": {"root"}}, "its scope has the word read-only."},
-		{"read-only", "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", nil, ""},
+		{"read-only", "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", nil, ""},
 	} {
 		t.Run(test.scope+" "+test.method+" "+test.path, func(t *testing.T) {
 			forwarded := 0

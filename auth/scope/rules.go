@@ -53,30 +53,29 @@ type grant struct {
 	verbs, names    []string
 }
 
-// Rule returns what is left of rule: rule itself, or several that say less, or
-// none.
-func (n *Narrowing) Rule(rule Rule) []Rule {
+// Rule returns what is left of rule: if that has not changed rule itself, else
+// rules that say less, or none.
+func (n *Narrowing) Rule(rule Rule) (left []Rule, changed bool) {
 	if n.questions > maxQuestions || len(rule.Groups)*len(rule.Resources)*len(rule.Verbs) > maxQuestions {
 		n.lost = true
-		return nil
+		return nil, true
 	}
 	verbs := rule.Verbs
 	if slices.Contains(verbs, All) {
 		verbs = unrepeated(slices.Concat(verbs, Verbs())) // what is left if it may not be All
 	}
-	var left []grant
-	whole := true
+	var grants []grant
 	for _, group := range rule.Groups {
 		for _, resource := range rule.Resources {
 			one := n.resource(grant{group, resource, verbs, rule.Names})
-			whole = whole && len(one) == 1 && one[0].is(group, resource, rule)
-			left = append(left, one...)
+			changed = changed || len(one) != 1 || !one[0].is(group, resource, rule)
+			grants = append(grants, one...)
 		}
 	}
-	if whole {
-		return []Rule{rule}
+	if !changed {
+		return []Rule{rule}, false
 	}
-	return merged(left)
+	return merged(grants), true
 }
 
 // is reports whether g says of a group and a resource what rule does.
@@ -276,17 +275,15 @@ func merged(grants []grant) []Rule {
 // methods are those that a rule about paths can name.
 var methods = [...]string{"get", "head", "post", "put", "patch", "delete", "options"}
 
-// Path returns what is left of rule.
-func (n *Narrowing) Path(rule PathRule) []PathRule {
+// Path is Rule for one about paths.
+func (n *Narrowing) Path(rule PathRule) (left []PathRule, changed bool) {
 	if n.questions > maxQuestions || len(rule.Paths)*len(rule.Verbs) > maxQuestions {
 		n.lost = true
-		return nil
+		return nil, true
 	}
-	var left []PathRule
-	whole := true
 	for _, path := range rule.Paths {
 		verbs := n.onPath(rule.Verbs, path)
-		whole = whole && slices.Equal(verbs, rule.Verbs)
+		changed = changed || !slices.Equal(verbs, rule.Verbs)
 		if len(verbs) > 0 {
 			left = addPath(left, verbs, path)
 		}
@@ -295,16 +292,20 @@ func (n *Narrowing) Path(rule PathRule) []PathRule {
 				if strings.HasSuffix(part, "/") {
 					part += "*"
 				}
-				if verbs := n.onPath(rule.Verbs, part); strings.HasPrefix(part, begins) && len(verbs) > 0 {
-					left = addPath(left, verbs, part)
+				if !strings.HasPrefix(part, begins) {
+					continue
+				}
+				more := slices.DeleteFunc(n.onPath(rule.Verbs, part), func(verb string) bool { return slices.Contains(verbs, verb) })
+				if len(more) > 0 {
+					left = addPath(left, more, part)
 				}
 			}
 		}
 	}
-	if whole {
-		return []PathRule{rule}
+	if !changed {
+		return []PathRule{rule}, false
 	}
-	return left
+	return left, true
 }
 
 // onPath returns the verbs that are allowed on path.
