@@ -141,11 +141,17 @@ func ofKubernetes(group string) *apiGroup {
 	return nil
 }
 
+// Known reports whether a resource, or a subresource as pods/log, is one of
+// Kubernetes itself.
+func Known(group, resource string) bool {
+	g := ofKubernetes(group)
+	return g != nil && slices.Contains(g.names(), resource)
+}
+
 // mayHold reports whether a resource is known to be in group, or nothing is known
 // of that.
 func mayHold(group, resource string) bool {
-	g := ofKubernetes(group)
-	return g == nil || slices.Contains(g.names(), resource)
+	return ofKubernetes(group) == nil || Known(group, resource)
 }
 
 // names returns all names of g.
