@@ -93,7 +93,7 @@ func TestMainPath(t *testing.T) {
 			"explain":                      w.testExplain,
 			"deploy":                       w.testDeploy,
 			"break glass":                  w.testBreakGlass,
-			"can-i":                        w.testCanI,
+			"scope":                        w.testCanI,
 			"known resources":              w.testKnownResources,
 		} {
 			t.Run(name, func(t *testing.T) {
