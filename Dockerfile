@@ -17,7 +17,7 @@ RUN go mod download
 COPY . .
 # The flags are the Makefile's: e2e/release holds the two binaries equal.
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
-    -gcflags "k8s.io/api/...=-l" -gcflags "github.com/antlr4-go/antlr/...=-l" -gcflags "github.com/google/cel-go/...=-l" \
+    -gcflags "k8s.io/api/...=-l" -gcflags "github.com/antlr4-go/antlr/...=-l" -gcflags "github.com/google/cel-go/...=-l" -gcflags "google.golang.org/protobuf/...=-l" -gcflags "go.yaml.in/...=-l" \
     -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" \
     -o /out/gatehouse ./cmd/gatehouse \
     && cp "$(go env GOROOT)/lib/time/zoneinfo.zip" /out/zoneinfo.zip
