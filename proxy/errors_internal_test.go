@@ -341,7 +341,7 @@ func folders(t *testing.T) []string {
 			switch {
 			case err != nil:
 				return err
-			case entry.Name() == "authtest" || entry.Name() == "testdata":
+			case entry.Name() == "authtest" || entry.Name() == "exchangetest" || entry.Name() == "testdata":
 				return fs.SkipDir
 			case entry.IsDir():
 				all = append(all, path)
