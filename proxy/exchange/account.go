@@ -83,7 +83,7 @@ func (s *Server) call(r *http.Request, path, token string, body []byte) (answer 
 		answer.code = http.StatusInternalServerError
 		return answer
 	}
-	request.ContentLength, request.RemoteAddr = int64(len(body)), r.RemoteAddr
+	request.RequestURI, request.ContentLength, request.RemoteAddr = path, int64(len(body)), r.RemoteAddr
 	request.Header = http.Header{
 		"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}, "Accept": {"application/json"},
 	}
