@@ -95,6 +95,8 @@ func TestMainPath(t *testing.T) {
 			"break glass":                  w.testBreakGlass,
 			"scope":                        w.testCanI,
 			"known resources":              w.testKnownResources,
+			"exchange for an account":      w.testExchangeForAccount,
+			"exchange of a workload":       w.testExchangeOfWorkload,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

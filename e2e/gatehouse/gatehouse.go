@@ -34,6 +34,9 @@ type Config struct {
 	// Port and OpsPort are taken if they are free, else any other. Default:
 	// any free port.
 	Port, OpsPort int
+	// Exchange has it exchange tokens too, at a port and by a URL of its own,
+	// which Env may give.
+	Exchange bool
 	// StopTimeout is how long Stop waits before it kills. Default: 60 s.
 	StopTimeout time.Duration
 	// NotReady has Start return when the ops port answers, whatever it says.
@@ -49,6 +52,7 @@ type Instance struct {
 	ops       *http.Client
 	url       string
 	opsURL    string
+	exchange  string
 }
 
 // startTimeout limits how long gatehouse may take to become ready.
@@ -87,7 +91,7 @@ func Start(ctx context.Context, cfg Config) (*Instance, error) {
 }
 
 func (i *Instance) start(ctx context.Context) error {
-	ports, err := proc.PortsNear(i.cfg.Port, i.cfg.OpsPort)
+	ports, err := proc.PortsNear(i.cfg.Port, i.cfg.OpsPort, 0)
 	if err != nil {
 		return err
 	}
@@ -96,6 +100,11 @@ func (i *Instance) start(ctx context.Context) error {
 		"GATEHOUSE_OPS_ADDRESS":    proc.Loopback(ports[1]),
 		"GATEHOUSE_TLS_CERT_FILE":  i.pair().CertFile,
 		"GATEHOUSE_TLS_KEY_FILE":   i.pair().KeyFile,
+	}
+	i.exchange = ""
+	if i.cfg.Exchange {
+		i.exchange = "https://" + proc.Loopback(ports[2])
+		env["GATEHOUSE_EXCHANGE_ADDRESS"], env["GATEHOUSE_EXCHANGE_URL"] = proc.Loopback(ports[2]), i.exchange
 	}
 	maps.Copy(env, i.cfg.Env)
 	i.url, i.opsURL = "https://"+env["GATEHOUSE_LISTEN_ADDRESS"], "http://"+env["GATEHOUSE_OPS_ADDRESS"]
@@ -200,6 +209,9 @@ func (i *Instance) File(users ...kubeconfig.User) kubeconfig.File {
 
 // URL is where the proxy listens.
 func (i *Instance) URL() string { return i.url }
+
+// ExchangeURL is where tokens are exchanged, or empty.
+func (i *Instance) ExchangeURL() string { return i.exchange }
 
 // OpsURL is where health and metrics are.
 func (i *Instance) OpsURL() string { return i.opsURL }
