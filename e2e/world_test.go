@@ -97,6 +97,12 @@ func TestMainPath(t *testing.T) {
 			"known resources":              w.testKnownResources,
 			"exchange for an account":      w.testExchangeForAccount,
 			"exchange of a workload":       w.testExchangeOfWorkload,
+			"exchange again":               w.testExchangeAgain,
+			"lent session":                 w.testLentSession,
+			"session as":                   w.testSessionAs,
+			"session ends":                 w.testSessionEnds,
+			"acting agent":                 w.testActor,
+			"session keys":                 w.testSessionKeys,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
