@@ -102,6 +102,7 @@ func TestMainPath(t *testing.T) {
 			"session as":                   w.testSessionAs,
 			"session ends":                 w.testSessionEnds,
 			"acting agent":                 w.testActor,
+			"openid-client":                w.testOpenIDClient,
 			"session keys":                 w.testSessionKeys,
 		} {
 			t.Run(name, func(t *testing.T) {
