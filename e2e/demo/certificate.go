@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth/authtest"
 	"github.com/kube-gatehouse/gatehouse/e2e/kubeconfig"
@@ -58,61 +55,8 @@ func (w *wallet) user() kubeconfig.User {
 	return kubeconfig.User{Name: grace, Namespace: "dev", CertFile: w.certFile, KeyFile: w.keyFile}
 }
 
-// beginWatch opens a watch of grace's that nobody stops.
-func beginWatch(ctx context.Context, t *set) (string, error) {
-	k, err := t.kubectl(grace)
-	if err != nil {
-		return "", err
-	}
-	if t.watch, err = k.Start(context.WithoutCancel(ctx), "get", "configmaps", "--watch"); err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(ctx, sceneTimeout)
-	defer cancel()
-	line, err := t.watch.AwaitLine(ctx, "tour")
-	return strings.Join(strings.Fields(line), " "), err
-}
-
 // revoke puts grace's certificate on the revocation list and waits until she is
 // refused and her watch has ended: gatehouse promises that within 10 s.
 func revoke(ctx context.Context, t *set) (string, error) {
-	started := time.Now()
-	if err := t.wallet.list(2, t.wallet.pair); err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(ctx, sceneTimeout)
-	defer cancel()
-	refusedAfter, err := awaitRefusal(ctx, t, started)
-	if err != nil {
-		return "", err
-	}
-	if _, err := t.watch.Wait(ctx); err != nil {
-		return "", fmt.Errorf("her watch goes on: %w", err)
-	}
-	return fmt.Sprintf("refused after %.1f s, and her watch has ended", refusedAfter.Seconds()), nil
-}
-
-// awaitRefusal returns how long after started grace was refused.
-func awaitRefusal(ctx context.Context, t *set, started time.Time) (time.Duration, error) {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		k, err := t.kubectl(grace)
-		if err != nil {
-			return 0, err
-		}
-		r, err := k.Run(ctx, "get", "deployments")
-		k.Remove()
-		if err != nil {
-			return 0, err
-		}
-		if strings.Contains(r.Stderr, "was revoked") {
-			return time.Since(started), nil
-		}
-		select {
-		case <-ctx.Done():
-			return 0, fmt.Errorf("still served after %s", sceneTimeout)
-		case <-tick.C:
-		}
-	}
+	return endOf(ctx, t, grace, "was revoked", func() error { return t.wallet.list(2, t.wallet.pair) })
 }

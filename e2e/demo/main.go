@@ -14,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"syscall"
@@ -25,8 +26,9 @@ import (
 
 // The ports that gatehouse takes if they are free, else any others.
 const (
-	preferredPort    = 8443
-	preferredOpsPort = 8080
+	preferredPort         = 8443
+	preferredOpsPort      = 8080
+	preferredExchangePort = 8444
 )
 
 func main() {
@@ -126,15 +128,21 @@ func cast(ctx, lasting context.Context, abandon context.CancelFunc, s *stage.Sta
 		env["GATEHOUSE_TOKEN_AUTH_FILE"] = set.tokens.Path()
 		env["GATEHOUSE_CLIENT_CA_FILE"], env["GATEHOUSE_CLIENT_CRL_FILE"] = set.wallet.caFile, set.wallet.listFile
 		env["GATEHOUSE_TOKEN_REVIEW"] = "true"
-		err = writeConfiguration(dir, s, set.partner, env)
+		maps.Copy(env, set.lending.env())
+		err = writeConfiguration(dir, s, set.partner, set.ci, env)
 		set.env = env
+	}
+	if err == nil {
+		err = set.giveRights(ctx)
 	}
 	if err == nil {
 		set.gate, err = s.Gatehouse(lasting, gatehouse.Config{
 			Dir: dir, Port: preferredPort, OpsPort: preferredOpsPort, StopTimeout: 5 * time.Second,
+			Exchange: true, ExchangePort: preferredExchangePort,
 		}, set.env)
 	}
 	if err == nil {
+		maps.Copy(set.env, set.gate.ExchangeEnv())
 		err = set.writeKubeconfig()
 	}
 	if err == nil {

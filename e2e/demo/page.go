@@ -104,8 +104,8 @@ func (p *page) invite(t *set) {
 	kubectl := quote(t.kubectlLink) + " --kubeconfig " + quote(t.config)
 	fmt.Fprintf(p.out, "  %s --context alice get deployments\n", kubectl)
 	fmt.Fprintf(p.out, "  %s --context bob delete deployment hello\n", kubectl)
-	fmt.Fprintf(p.out, "\nOther contexts: %s.\nHealth and metrics: %s/readyz?verbose %s/metrics\n",
-		strings.Join([]string{robot, newcomer, heidi, ivan, builder, vault, grace, late, forger, stranger, nobody}, ", "), t.gate.OpsURL(), t.gate.OpsURL())
+	fmt.Fprintf(p.out, "\nOther contexts: %s.\nHealth and metrics: %s/readyz?verbose %s/metrics\nToken exchange: %s\n",
+		strings.Join([]string{robot, newcomer, heidi, ivan, builder, vault, grace, job, agent, late, forger, stranger, nobody}, ", "), t.gate.OpsURL(), t.gate.OpsURL(), t.gate.ExchangeURL())
 	fmt.Fprintln(p.out, "The cluster has no node, so its pods stay pending. Ctrl-C ends everything and removes its files.")
 }
 

@@ -13,22 +13,22 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
 )
 
-// partner is a second issuer, whose people are mapped by expressions.
-type partner struct {
+// issuer is one more issuer, with the authority that signed its certificate.
+type issuer struct {
 	*authtest.Issuer
 	caFile string
 }
 
-func newPartner(dir string) (*partner, error) {
-	authority, err := pki.NewAuthority(filepath.Join(dir, "partner"), "partner-ca")
+func newIssuer(dir, name string) (*issuer, error) {
+	authority, err := pki.NewAuthority(filepath.Join(dir, name), name+"-ca")
 	if err != nil {
 		return nil, err
 	}
-	issuer, err := authtest.NewIssuer(authority.CA)
+	i, err := authtest.NewIssuer(authority.CA)
 	if err != nil {
 		return nil, err
 	}
-	return &partner{issuer, authority.CAFile}, nil
+	return &issuer{i, authority.CAFile}, nil
 }
 
 // worker returns the claims of a partner's token.
@@ -36,7 +36,8 @@ func worker(name, tenant string) authtest.Claims {
 	return authtest.Claims{"sub": name, "tenant": tenant, "roles": []string{"viewers"}}
 }
 
-// configuration is kube-apiserver's own file with both issuers.
+// configuration is kube-apiserver's own file with the issuers: the stage's, the
+// partner's, whose people are mapped by expressions, and that of CI.
 const configuration = `apiVersion: apiserver.config.k8s.io/v1
 kind: AuthenticationConfiguration
 jwt:
@@ -50,13 +51,16 @@ jwt:
     groups: {expression: 'dyn(claims.roles).map(r, "partner:" + r)'}
   claimValidationRules:
   - {expression: 'claims.tenant == "blue"', message: only the tenant blue works here}
+- issuer: {url: %q, audiences: [%q], certificateAuthority: %q}
+  claimMappings:
+    username: {claim: sub, prefix: "ci:"}
 `
 
 // writeConfiguration turns the environment of one issuer into one that names a
-// file with both.
-func writeConfiguration(dir string, s *stage.Stage, p *partner, env map[string]string) error {
+// file with all.
+func writeConfiguration(dir string, s *stage.Stage, partner, ci *issuer, env map[string]string) error {
 	var pems []any
-	for _, file := range []string{env["GATEHOUSE_OIDC_CA_FILE"], p.caFile} {
+	for _, file := range []string{env["GATEHOUSE_OIDC_CA_FILE"], partner.caFile, ci.caFile} {
 		pem, err := os.ReadFile(file)
 		if err != nil {
 			return fmt.Errorf("write the configuration: %w", err)
@@ -69,7 +73,8 @@ func writeConfiguration(dir string, s *stage.Stage, p *partner, env map[string]s
 		}
 	}
 	env["GATEHOUSE_AUTHENTICATION_CONFIG"] = filepath.Join(dir, "authentication.yaml")
-	content := fmt.Appendf(nil, configuration, s.Issuer.URL, authtest.Audience, pems[0], p.URL, authtest.Audience, pems[1])
+	content := fmt.Appendf(nil, configuration, s.Issuer.URL, authtest.Audience, pems[0],
+		partner.URL, authtest.Audience, pems[1], ci.URL, authtest.Audience, pems[2])
 	return pki.WriteFile(env["GATEHOUSE_AUTHENTICATION_CONFIG"], content)
 }
 

@@ -30,6 +30,8 @@ const (
 	ivan     = "ivan"      // the same, but of another tenant
 	builder  = "builder"   // a workload, with a ServiceAccount token
 	vault    = "vault"     // the same workload, with its token for another service
+	job      = "ci-job"    // of a CI platform, with a token of five minutes
+	agent    = "agent"     // has what alice lends it during the tour
 	nobody   = "anonymous" // has no credential
 )
 
@@ -40,8 +42,10 @@ type set struct {
 	gate    *gatehouse.Instance
 	tokens  *stage.Tokens
 	wallet  *wallet
-	watch   *kubectl.Running // grace's
-	partner *partner
+	watches map[string]*kubectl.Running // by who opened them
+	partner *issuer
+	ci      *issuer
+	lending *lending
 	env     map[string]string // of gatehouse
 	rows    map[string]string // of the token file, by name
 	config  string            // the people's kubeconfig
@@ -53,7 +57,7 @@ type set struct {
 }
 
 func newSet(ctx context.Context, s *stage.Stage, dir string) (*set, error) {
-	t := &set{Stage: s, config: filepath.Join(dir, "kubeconfig"), kubectlLink: filepath.Join(dir, "kubectl")}
+	t := &set{Stage: s, watches: map[string]*kubectl.Running{}, config: filepath.Join(dir, "kubeconfig"), kubectlLink: filepath.Join(dir, "kubectl")}
 	if err := os.Symlink(s.KubectlPath(), t.kubectlLink); err != nil {
 		return nil, fmt.Errorf("link kubectl: %w", err)
 	}
@@ -69,7 +73,10 @@ func newSet(ctx context.Context, s *stage.Stage, dir string) (*set, error) {
 	if t.secrets[stranger], err = foreignToken(s); err != nil {
 		return nil, err
 	}
-	if t.partner, err = newPartner(dir); err != nil {
+	if t.partner, err = newIssuer(dir, "partner"); err != nil {
+		return nil, err
+	}
+	if t.ci, err = newIssuer(dir, "ci"); err != nil {
 		return nil, err
 	}
 	t.secrets[heidi] = t.partner.Token(lasting(worker("heidi", "blue")))
@@ -78,6 +85,10 @@ func newSet(ctx context.Context, s *stage.Stage, dir string) (*set, error) {
 		return nil, err
 	}
 	if t.secrets[vault], err = s.BuilderToken(ctx, "", "vault"); err != nil {
+		return nil, err
+	}
+	t.secrets[job] = t.ci.Token(authtest.Claims{"sub": "repo:acme/shop", "exp": time.Now().Add(5 * time.Minute).Unix()})
+	if t.lending, err = newLending(ctx, s, dir); err != nil {
 		return nil, err
 	}
 	t.rows = map[string]string{
@@ -117,7 +128,7 @@ func foreignToken(s *stage.Stage) (string, error) {
 // writeKubeconfig writes one with a context for everybody, alice's first.
 func (t *set) writeKubeconfig() error {
 	var users []kubeconfig.User
-	for _, name := range []string{alice, bob, robot, newcomer, late, forger, stranger, nobody, heidi, ivan, builder, vault} {
+	for _, name := range []string{alice, bob, robot, newcomer, late, forger, stranger, nobody, heidi, ivan, builder, vault, job, agent} {
 		users = append(users, kubeconfig.User{Name: name, Namespace: "dev", Token: t.secrets[name]})
 	}
 	users = append(users, t.wallet.user())
@@ -146,11 +157,13 @@ func (t *set) revealsToken(text string) bool {
 
 // stop ends gatehouse, then the stage.
 func (t *set) stop() {
-	if t.watch != nil {
-		t.watch.Stop()
+	for _, watch := range t.watches {
+		watch.Stop()
 	}
 	t.gate.Stop()
-	_ = t.partner.Close() // its listener ends either way
+	_ = t.partner.Close() // the listeners end either way
+	_ = t.ci.Close()
+	_ = t.lending.shop.Close()
 	t.Stage.Stop()
 	t.abandon()
 }

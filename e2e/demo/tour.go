@@ -67,9 +67,27 @@ func tour() []section {
 		{"A client certificate, and its revocation", []row{
 			kube(grace, "auth whoami", prints("grace@example.com", "oidc:viewers", "X509SHA256=")),
 			kube(grace, "auth can-i get deployments", prints("yes")),
-			{grace, "kubectl get configmaps --watch", beginWatch},
+			beginWatch(grace),
 			{grace, "her certificate is revoked while gatehouse runs", revoke},
 			kube(grace, "get pods", refused("Your client certificate was revoked")),
+		}},
+		{"A job of CI exchanges its token for a ServiceAccount's, which a second service accepts", []row{
+			{job, "POST /token, resource=…:dev:deployer", exchangeJob},
+			{job, "GET https://shop.example.com, with that", callShop},
+			{job, "GET https://shop.example.com, with one for vault", callShopForVault},
+			{job, "POST /token, resource=…:dev:builder", exchangeForOther},
+			{"operator", "the API server's audit log", tokenTrail},
+		}},
+		{"A narrowed token, lent to an agent, and taken back", []row{
+			{alice, "POST /token, scope=" + lentScope, lend},
+			kube(agent, "auth whoami", prints("alice@example.com", "kube-gatehouse.github.io/scope")),
+			kube(agent, "get pods -o name", prints("pod/hello-")),
+			kube(agent, "get secrets", refused("its scope has the word no-secrets")),
+			kube(agent, "delete deployment hello", refused("its scope has the word read-only")),
+			beginWatch(agent),
+			{alice, "the token's jti goes into the revocation file", takeBack},
+			kube(agent, "get pods", refused("Your access has been revoked")),
+			kube(alice, "get deployments -o name", prints("deployment.apps/hello")),
 		}},
 		{"Refused, and told why, even when kubectl knows nothing of the server yet", []row{
 			kube(late, "get pods", refused("Your token expired 5 minutes ago: sign in again.")),

@@ -31,11 +31,11 @@ type Config struct {
 	// Env is the whole environment of the process, but for the addresses and
 	// the certificate pair, which are set unless they are given here.
 	Env map[string]string
-	// Port and OpsPort are taken if they are free, else any other. Default:
-	// any free port.
-	Port, OpsPort int
-	// Exchange has it exchange tokens too, at a port and by a URL of its own,
-	// which Env may give.
+	// Port, OpsPort and ExchangePort are taken if they are free, else any other.
+	// Default: any free port.
+	Port, OpsPort, ExchangePort int
+	// Exchange has it exchange tokens too, at ExchangePort. Env may give another
+	// URL for it.
 	Exchange bool
 	// StopTimeout is how long Stop waits before it kills. Default: 60 s.
 	StopTimeout time.Duration
@@ -91,7 +91,7 @@ func Start(ctx context.Context, cfg Config) (*Instance, error) {
 }
 
 func (i *Instance) start(ctx context.Context) error {
-	ports, err := proc.PortsNear(i.cfg.Port, i.cfg.OpsPort, 0)
+	ports, err := proc.PortsNear(i.cfg.Port, i.cfg.OpsPort, i.cfg.ExchangePort)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (i *Instance) start(ctx context.Context) error {
 	i.exchange = ""
 	if i.cfg.Exchange {
 		i.exchange = "https://" + proc.Loopback(ports[2])
-		env["GATEHOUSE_EXCHANGE_ADDRESS"], env["GATEHOUSE_EXCHANGE_URL"] = proc.Loopback(ports[2]), i.exchange
+		maps.Copy(env, i.ExchangeEnv())
 	}
 	maps.Copy(env, i.cfg.Env)
 	i.url, i.opsURL = "https://"+env["GATEHOUSE_LISTEN_ADDRESS"], "http://"+env["GATEHOUSE_OPS_ADDRESS"]
@@ -212,6 +212,13 @@ func (i *Instance) URL() string { return i.url }
 
 // ExchangeURL is where tokens are exchanged, or empty.
 func (i *Instance) ExchangeURL() string { return i.exchange }
+
+// ExchangeEnv is what says so in the environment.
+func (i *Instance) ExchangeEnv() map[string]string {
+	return map[string]string{
+		"GATEHOUSE_EXCHANGE_ADDRESS": strings.TrimPrefix(i.exchange, "https://"), "GATEHOUSE_EXCHANGE_URL": i.exchange,
+	}
+}
 
 // OpsURL is where health and metrics are.
 func (i *Instance) OpsURL() string { return i.opsURL }
