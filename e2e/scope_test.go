@@ -26,11 +26,11 @@ import (
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
-// lent is an authenticator of tokens whose scope is written in them: the name of
+// scoped is an authenticator of tokens whose scope is written in them: the name of
 // a user, and the words, with _ between them all and + in a comma's place.
-type lent struct{}
+type scoped struct{}
 
-func (lent) AuthenticateToken(_ context.Context, token string) (*auth.Identity, error) {
+func (scoped) AuthenticateToken(_ context.Context, token string) (*auth.Identity, error) {
 	name, words, _ := strings.Cut(token, "_")
 	narrow, err := scope.Parse(strings.NewReplacer("_", " ", "+", ",").Replace(words))
 	if err != nil {
@@ -60,7 +60,7 @@ subjects:
 - {kind: ServiceAccount, name: lent, namespace: gatehouse}
 `
 
-// lentGate is a proxy for lent, in the test's own process.
+// lentGate is a proxy for scoped, in the test's own process.
 type lentGate struct {
 	world  world
 	url    string
@@ -82,7 +82,7 @@ func (w world) lentGate(t *testing.T) lentGate {
 	}
 	t.Cleanup(target.Close)
 	p, err := proxy.New(proxy.Config{
-		Target: func() *upstream.Target { return target }, Authenticator: auth.Bearer(lent{}),
+		Target: func() *upstream.Target { return target }, Authenticator: auth.Bearer(scoped{}),
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
