@@ -102,6 +102,7 @@ func TestMainPath(t *testing.T) {
 			"session as":                   w.testSessionAs,
 			"session ends":                 w.testSessionEnds,
 			"acting agent":                 w.testActor,
+			"exchange plugin":              w.testExchangePlugin,
 			"openid-client":                w.testOpenIDClient,
 			"session keys":                 w.testSessionKeys,
 		} {
