@@ -90,8 +90,10 @@ type Failure struct {
 // Error says what the exchange said.
 func (f *Failure) Error() string {
 	switch {
-	case f.Code == "":
+	case f.Code == "" && f.Description == "":
 		return fmt.Sprintf("it answered %d, and not in the form of a token endpoint", f.Status)
+	case f.Code == "":
+		return fmt.Sprintf("it answered %d: %s", f.Status, f.Description)
 	case f.Description == "":
 		return fmt.Sprintf("it answered %d %s", f.Status, f.Code)
 	}
@@ -109,7 +111,8 @@ func failureOf(got *received, secrets ...string) *Failure {
 		Code        string `json:"error"`
 		Description string `json:"error_description"`
 	}
-	if got.object(&a) != nil || !errorCode.MatchString(a.Code) || repeats(a.Code, secrets) {
+	// Beside RFC 6749, as for a path that there is not, an answer has no code.
+	if got.object(&a) != nil || a.Code != "" && !errorCode.MatchString(a.Code) || repeats(a.Code, secrets) {
 		return f
 	}
 	f.Code = a.Code

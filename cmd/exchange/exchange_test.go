@@ -75,14 +75,20 @@ func TestExchange(t *testing.T) {
 				"subject_token": {agentToken}, "subject_token_type": {prefix + "jwt"}, "scope": {"read-only no-secrets"}, "expires_in": {"600"},
 			}, 10 * time.Minute, "access_token",
 		},
-		"everything": {
+		"an actor, and audiences": {
 			exchange.Request{
-				Subject: agentToken, SubjectType: "id_token", Actor: aliceToken, Audiences: []string{"vault", "shop"},
-				Resource: exchange.ServiceAccountResource("shop", "deployer"),
+				Subject: agentToken, SubjectType: "id_token", Actor: aliceToken, Audiences: []string{"a", "b"},
 			},
 			map[string][]string{
 				"subject_token": {agentToken}, "subject_token_type": {prefix + "id_token"}, "actor_token": {aliceToken}, "actor_token_type": {prefix + "access_token"},
-				"audience": {"vault", "shop"}, "resource": {"urn:kubernetes:serviceaccount:shop:deployer"},
+				"audience": {"a", "b"},
+			}, time.Hour, "access_token",
+		},
+		"a ServiceAccount's": {
+			exchange.Request{Subject: aliceToken, Audiences: []string{"vault"}, Resource: exchange.ServiceAccountResource("shop", "deployer")},
+			map[string][]string{
+				"subject_token": {aliceToken}, "subject_token_type": {prefix + "access_token"}, "audience": {"vault"},
+				"resource": {"urn:kubernetes:serviceaccount:shop:deployer"},
 			}, time.Hour, "jwt",
 		},
 	} {
@@ -250,7 +256,8 @@ func TestHostileAnswers(t *testing.T) {
 		"refusal to draw":       {refuse("invalid_scope", "\x1b]0;title\a\u202e"), `invalid_scope: "\x1b]0;title\a\u202e"`},
 		"refusal without end":   {refuse("invalid_scope", strings.Repeat("ä", 9999)), "ä…"},
 		"code to draw":          {refuse("\x1b[2J", "A"), "not in the form of a token endpoint"},
-		"code of a token":       {refuse("", "A"), "not in the form of a token endpoint"},
+		"no code":               {refuse("", "A sentence."), "it answered 400: A sentence."},
+		"nothing":               {refuse("", ""), "not in the form of a token endpoint"},
 		"an echo":               {refuse("invalid_request", "The token "+aliceToken+" is bad"), "it repeats the token"},
 		"an echo of a part":     {refuse("invalid_request", "The token …"+aliceToken[8:]), "it repeats the token"},
 	} {

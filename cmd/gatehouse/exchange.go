@@ -119,7 +119,7 @@ func (o *exchangeOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.tokenType, "subject-token-type", "", strings.Join(exchange.TokenTypes(), ", ")+" (default: jwt for a token of three parts, else access_token)")
 	flags.StringVar(&o.actorFile, "actor-token-file", "", "file that holds the token of who acts for the subject")
 	flags.StringArrayVar(&o.scopes, "scope", nil, "what the session token may be used for; may be repeated, or hold several words")
-	flags.StringArrayVar(&o.audiences, "audience", nil, "whom the new token is for; may be repeated")
+	flags.StringArrayVar(&o.audiences, "audience", nil, "whom a ServiceAccount's token is for; may be repeated")
 	flags.StringVar(&o.account, "service-account", "", "NAMESPACE/NAME: ask for a token of this ServiceAccount, which the cluster must allow the subject")
 	flags.DurationVar(&o.lifetime, "for", 0, "how long the new token should live at most, such as 1h (default: as long as the exchange allows)")
 	flags.StringVarP(&o.output, "output", "o", outputToken, strings.Join(exchangeOutputs(), ", "))
@@ -188,6 +188,10 @@ func (o *exchangeOptions) checkWanted() error {
 		switch {
 		case !found || !dnsLabel.MatchString(namespace) || !dnsSubdomain.MatchString(name):
 			return errors.New("--service-account: it is not of the form NAMESPACE/NAME")
+		case len(o.audiences) == 0:
+			return errors.New("--audience is needed with --service-account: whom the token is for, and nobody else takes it")
+		case o.actorFile != "":
+			return errors.New("--actor-token-file is for session tokens: nobody can act in a ServiceAccount's")
 		case len(o.scopes) > 0:
 			return errors.New("--scope is for session tokens: what a ServiceAccount's token may do is up to the cluster")
 		}

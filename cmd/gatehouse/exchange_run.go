@@ -9,7 +9,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -248,10 +247,12 @@ func (o *exchangeOptions) hint(f *exchange.Failure) string {
 		if namespace, name, found := strings.Cut(o.account, "/"); found {
 			return fmt.Sprintf("The cluster must let the subject make it: kubectl auth can-i create serviceaccounts/%s --subresource=token -n %s", name, namespace)
 		}
-		return "Leave out --audience for a session token."
+		if len(o.audiences) > 0 {
+			return "A session token is for that gatehouse alone: leave out --audience, or name a --service-account."
+		}
 	case "temporarily_unavailable":
 		if f.RetryAfter > 0 {
-			return "Try again in " + strconv.Itoa(f.RetryAfter) + " seconds."
+			return fmt.Sprintf("It asks for %d s until then.", f.RetryAfter)
 		}
 		return "Try again in a moment."
 	}

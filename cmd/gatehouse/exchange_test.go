@@ -220,7 +220,7 @@ func TestExchangeCacheKey(t *testing.T) {
 	first := w.exchange(t, "")
 	seen := map[string]string{first: "no flags"}
 	for _, args := range []string{
-		"--scope read-only", "--scope no-secrets", "--audience a", "--audience a --audience b", "--audience a,b", "--service-account a/b", "--service-account a/c",
+		"--scope read-only", "--scope no-secrets", "--audience a", "--audience a --audience b", "--audience a,b", "--service-account a/b --audience a", "--service-account a/c --audience a", "--service-account a/c --audience b",
 		"--for 10m", "--subject-token-type id_token", "--token-file " + w.path("other"), "--actor-token-file " + w.path("other"), "--actor-token-file " + w.path("token"),
 	} {
 		token := w.exchange(t, args)
@@ -388,9 +388,9 @@ func TestExchangeRefused(t *testing.T) {
 	}{
 		"the token":         {refuse(400, "invalid_request"), "", "400 invalid_request: What it says.\nIf it is the token, `gatehouse explain`"},
 		"scope":             {refuse(400, "invalid_scope"), "", "docs/scopes.md"},
-		"audience":          {refuse(400, "invalid_target"), "--audience a", "Leave out --audience"},
-		"ServiceAccount":    {refuse(400, "invalid_target"), "--service-account shop/a", "kubectl auth can-i create serviceaccounts/a --subresource=token -n shop"},
-		"busy":              {refuse(429, "temporarily_unavailable"), "", "Try again in 9 seconds."},
+		"audience":          {refuse(400, "invalid_target"), "--audience a", "leave out --audience"},
+		"ServiceAccount":    {refuse(400, "invalid_target"), "--service-account shop/a --audience b", "kubectl auth can-i create serviceaccounts/a --subresource=token -n shop"},
+		"busy":              {refuse(429, "temporarily_unavailable"), "", "It asks for 9 s until then."},
 		"another":           {refuse(400, "unsupported_grant_type"), "", "400 unsupported_grant_type: What it says.\n"},
 		"no token endpoint": {http.NotFound, "", "it answered 404"},
 	} {
@@ -438,7 +438,9 @@ func TestExchangeUsage(t *testing.T) {
 		{at + "--token-env T --no-cache --cache-dir d", "", "choose one of"},
 		{at + "--token-env T --service-account a", "", "NAMESPACE/NAME"},
 		{at + "--token-env T --service-account a:b/c", "", "NAMESPACE/NAME"},
-		{at + "--token-env T --service-account a/b --scope read-only", "", "--scope is for session tokens"},
+		{at + "--token-env T --service-account a/b --audience a --scope read-only", "", "--scope is for session tokens"},
+		{at + "--token-env T --service-account a/b --audience a --actor-token-file f", "", "--actor-token-file is for session tokens"},
+		{at + "--token-env T --service-account a/b", "", "--audience is needed"},
 		{at + "--token-env T --scope a\"b", "", "--scope"},
 		{at + "--token-env T --audience=", "", "--audience: it is empty"},
 		{at + "--token-env T --name n", "", "belong to -o kubeconfig"},

@@ -193,8 +193,8 @@ func broken(r *http.Request) string {
 		return "subject_token or its type is missing"
 	case form.Has("actor_token") != form.Has("actor_token_type"):
 		return "actor_token and its type belong together"
-	case form.Has("resource") && (form.Has("scope") || !strings.HasPrefix(form.Get("resource"), "urn:kubernetes:serviceaccount:")):
-		return "resource is no ServiceAccount, or has a scope"
+	case form.Has("resource") && (form.Has("scope") || form.Has("actor_token") || !form.Has("audience") || !strings.HasPrefix(form.Get("resource"), "urn:kubernetes:serviceaccount:")):
+		return "resource is no ServiceAccount, lacks an audience, or has a scope or an actor"
 	}
 	return ""
 }
