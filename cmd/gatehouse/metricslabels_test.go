@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
-	"github.com/kube-gatehouse/gatehouse/proxy/exchange"
 	"github.com/kube-gatehouse/gatehouse/auth/tokenreview"
+	"github.com/kube-gatehouse/gatehouse/proxy/exchange"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
