@@ -139,6 +139,7 @@ bench: tools build ## gatehouse beside HAProxy and nginx; writes docs/benchmarks
 docs: ## generate docs/settings.md, docs/metrics.md, docs/errors.md, docs/dependencies.md, deploy/rbac*.yaml, what the chart has of them, the kustomize base, and what is printed
 	$(GO) test ./proxy -run 'TestErrors$$' -update
 	$(GO) test ./cmd/gatehouse -run 'TestSettingsReference|TestMetrics$$|TestDeployedRights|TestChartDoors|TestChartMonitoring|TestKubeconfigText|TestMigrateText|TestExchangeKubeconfig|TestDependencies' -update
+	$(GO) test ./proxy/exchange -run 'TestErrors$$' -update
 	cd e2e && $(GO) test ./chart -run TestKustomize -update
 
 # Tests make certificates with openssl; the certified issuer runs on Node.js; the

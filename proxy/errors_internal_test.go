@@ -109,7 +109,7 @@ const notOurs = `
 |---|---|
 | a 403 that says ` + "`User \"oidc:bob\" cannot …`" + `, a 404, a 409, and everything else with the API server's own words | the cluster. gatehouse has let you in and passes its answers on as they are. Compare the name in it with your bindings |
 | plain text, and no ` + "`Status`" + ` | bytes that are no HTTP, or break its rules, get a plain 400 from Go's HTTP library; a header above ` + "`GATEHOUSE_MAX_HEADER_BYTES`" + ` a plain 431; another ` + "`Expect`" + ` over HTTP/1.1 a 417. HTTP without TLS gets a 400 too |
-| ` + "`error` and `error_description`" + `, and no ` + "`Status`" + ` | gatehouse's token exchange, which answers as RFC 6749 says. Its descriptions are not on this page |
+| ` + "`error` and `error_description`" + `, and no ` + "`Status`" + ` | gatehouse's token exchange, which answers as RFC 6749 says. Its descriptions have [a page of their own](exchange-errors.md) |
 | a page of HTML, or a ` + "`Server`" + ` header | a load balancer or proxy before gatehouse. gatehouse's own answers have an ` + "`Audit-Id`" + ` |
 | ` + "`x509: certificate signed by unknown authority`" + ` and the like from kubectl | kubectl does not trust gatehouse's serving certificate: put its CA into the kubeconfig |
 | ` + "`connection refused`, `EOF`" + `, a reset before any answer | nothing listens, or the connection was closed at once because there were too many (` + "`connections` in `gatehouse_rejected_total`" + `) |

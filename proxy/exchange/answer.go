@@ -31,6 +31,8 @@ func later(code int, description string) *fault {
 
 // What is wrong with the form of a request.
 var (
+	notServed      = &fault{404, "", "This is gatehouse's token exchange: nothing is served at this path.", 0}
+	notGet         = &fault{405, "", "Use GET here.", 0}
 	notPost        = &fault{405, "invalid_request", "Use POST here.", 0}
 	notForm        = invalidRequest("The body must be a form (application/x-www-form-urlencoded) that can be read.")
 	inQuery        = invalidRequest("Parameters belong into the body: the URL of a request is logged in many places.")

@@ -133,7 +133,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		keys := s.keys()
 		s.publish(w, r, keys)
 	default:
-		writeError(w, &fault{http.StatusNotFound, "", "This is gatehouse's token exchange: nothing is served at this path.", 0})
+		writeError(w, notServed)
 	}
 }
 
@@ -141,7 +141,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) publish(w http.ResponseWriter, r *http.Request, body []byte) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		writeError(w, &fault{http.StatusMethodNotAllowed, "", "Use GET here.", 0})
+		writeError(w, notGet)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
