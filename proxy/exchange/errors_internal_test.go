@@ -58,7 +58,7 @@ func grantFaults() map[string]explained {
 		"noAudience":       {noAudience, "A ServiceAccount's token is asked for without `audience`.", "Name the service that the token is for."},
 		"mayNotHave":       {mayNotHave, "The API server answered 403, or the caller's token has a scope.", "Give the caller the verb `create` on `serviceaccounts/token`, by the account's name. A narrowed token makes no other credentials."},
 		"noAccount":        {noAccount, "The API server answered 404.", "Make the ServiceAccount, or mend its name."},
-		"badTokenRequest":  {badTokenRequest, "The API server refused the TokenRequest itself.", "Its limits are `--service-account-extend-token-expiration` and `--service-account-max-token-expiration`; audiences must not be empty."},
+		"badTokenRequest":  {badTokenRequest, "The API server refused the TokenRequest itself.", "Ask for another audience or lifetime. `kubectl create token` with the same shows the API server's own words."},
 		"accountScope":     {accountScope, "`scope` beside a ServiceAccount.", "What the account may do is its own roles' to say."},
 		"accountActor":     {accountActor, "`actor_token` beside a ServiceAccount.", "Exchange for a session token first, and that one for the ServiceAccount's."},
 		"shortAccount":     {shortAccount, "`expires_in` below 600: the API server makes none that are shorter.", "Ask for 600 or more."},
