@@ -229,6 +229,7 @@ func TestQuestions(t *testing.T) {
 		{"namespaces=dev", scope.Question{Verb: "update", Resource: "namespaces/status", Name: "prod", Namespace: "dev"}, false},
 		{"namespaces=dev", scope.Question{Verb: "list", Resource: "namespaces", Name: "dev", Namespace: "dev"}, false},
 		{"namespaces=dev", scope.Question{Verb: "get", Resource: "namespaces", Namespace: "dev"}, false},
+		{"namespaces=dev", scope.Question{Verb: "get", Group: "*", Resource: "namespaces", Name: "dev", Namespace: "prod"}, false},
 		{"no-impersonation", scope.Question{Verb: "impersonate", Resource: "users", Name: "root"}, false},
 		{"no-impersonation", scope.Question{Verb: "impersonate:user-info", Group: "authentication.k8s.io", Resource: "users"}, false},
 		{"no-impersonation", scope.Question{Verb: "impersonate-on:user-info:get", Resource: "pods"}, false},
