@@ -51,6 +51,8 @@ func (w world) testLentSession(t *testing.T) {
 		asked{"create", agent, "create configmap more -n dev", 1, mayNotBeUsed("read-only")},
 		asked{"exec", agent, "exec deployment/hello -n dev -- true", 1, mayNotBeUsed("read-only")},
 		asked{"a token", agent, "create token builder -n dev", 1, noCredentials},
+		asked{"can", agent, "auth can-i list pods -n dev", 0, "yes"},
+		asked{"cannot", agent, "auth can-i delete deployments -n dev", 1, "no"},
 		asked{"who", agent, "auth whoami -o yaml", 0, "kube-gatehouse.github.io/scope:\n      - no-secrets\n      - read-only\n"},
 		asked{"its id", agent, "auth whoami -o yaml", 0, "authentication.kubernetes.io/credential-id:\n      - JTI="},
 		asked{"as her", agent, "auth whoami", 0, "alice@example.com"},
