@@ -188,7 +188,7 @@ func (s settings) deciding() []string {
 // which no right depends is a note.
 func loadForRights(environ map[string]string) (p *parts, notes []error, err error) {
 	return loadWithout(environ, append(slices.Clone(servingVariables),
-		"TOKEN_AUTH_FILE", "CLIENT_CA_FILE", "CLIENT_CRL_FILE", "REVOCATION_FILE"))
+		"TOKEN_AUTH_FILE", "CLIENT_CA_FILE", "CLIENT_CRL_FILE", "REVOCATION_FILE", "SESSION_KEY_DIR"))
 }
 
 // servingVariables are those by which nobody is judged.

@@ -146,6 +146,33 @@ func TestLeastRights(t *testing.T) {
 	}
 }
 
+// Promise: session tokens need rights of their own, whether their keys are there yet or
+// not; the exchange for ServiceAccounts' tokens needs none.
+func TestRightsOfSessions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	settings := map[string]string{"IMPERSONATION": "false", "EXCHANGE_ADDRESS": ":8444", "EXCHANGE_URL": exchangeURL}
+	code, without, stderr := once(t, w.environ(settings), "rbac")
+	if code != exitOK || stderr != "" || strings.Contains(rules(without), "userextras") || strings.Contains(rules(without), "subjectaccessreviews") {
+		t.Errorf("without sessions: exit code %d:\n%s%s", code, rules(without), stderr)
+	}
+	for name, dir := range map[string]string{"there": newSessionKeys(t), "missing": w.path("no-keys")} {
+		settings["SESSION_KEY_DIR"] = dir
+		code, stdout, stderr := once(t, w.environ(settings), "rbac")
+		for _, want := range []string{
+			"userextras/authentication.kubernetes.io/credential-id", "userextras/kube-gatehouse.github.io/scope",
+			"userextras/kube-gatehouse.github.io/actor", "subjectaccessreviews",
+		} {
+			if code != exitOK || !strings.Contains(rules(stdout), want) {
+				t.Errorf("keys %s: exit code %d, want %q:\n%s%s", name, code, want, stdout, stderr)
+			}
+		}
+		if noted := strings.Contains(stderr, "note: GATEHOUSE_SESSION_KEY_DIR"); noted != (name == "missing") {
+			t.Errorf("keys %s: it says %q", name, stderr)
+		}
+	}
+}
+
 // Another account has names of its own, also those of the cluster's objects: two
 // gatehouses must not take each other's binding away. What YAML would read as no
 // string is quoted.
