@@ -59,6 +59,7 @@ func identities() []way {
 		{"nothing", nil, nil},
 		{"an issuer", oidc, nil},
 		{"an issuer of groups", append([]any{"oidc.groupsClaim", "groups"}, oidc...), nil},
+		{"an issuer and sessions", append([]any{"exchange.url", exchangeURL, "exchange.sessionKeys.existingSecret", "keys"}, oidc...), nil},
 		{"a file of everything", []any{"authenticationConfig.content", mapsEverything}, nil},
 		{"a file of a name", []any{"authenticationConfig.content", mapsAName}, nil},
 		{"a file of a path", []any{"authenticationConfig.content", needsNoCredential}, nil},

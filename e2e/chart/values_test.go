@@ -163,9 +163,13 @@ func setting(value string, to any, variable, want string, more ...any) row {
 	return row{value, to, with(more...), deployment, environment("GATEHOUSE_" + variable), want}
 }
 
+// exchangeURL turns the exchange of tokens on.
+const exchangeURL = "https://gatehouse.example.com:8444"
+
 // settingRows are the settings that are no files.
 func settingRows() []row {
 	issuer := []any{"oidc.issuerURL", "https://example.com", "oidc.clientID", "c"}
+	sessions := []any{"exchange.url", exchangeURL, "exchange.sessionKeys.existingSecret", "keys"}
 	return []row{
 		setting("oidc.issuerURL", "https://login.example.com", "OIDC_ISSUER_URL", "https://login.example.com", issuer...),
 		setting("oidc.clientID", "kubernetes", "OIDC_CLIENT_ID", "kubernetes", issuer...),
@@ -218,6 +222,16 @@ func settingRows() []row {
 		setting("settings.BODY_TIMEOUT", "9s", "BODY_TIMEOUT", "9s"),
 		setting("settings.IDLE_TIMEOUT", "9s", "IDLE_TIMEOUT", "9s"),
 		setting("settings.UPSTREAM_TIMEOUT", "9s", "UPSTREAM_TIMEOUT", "9s"),
+		setting("exchange.url", exchangeURL, "EXCHANGE_URL", exchangeURL),
+		setting("exchange.url", exchangeURL, "EXCHANGE_ADDRESS", ":8444"),
+		setting("ports.exchange", 9444, "EXCHANGE_ADDRESS", ":9444", "exchange.url", exchangeURL),
+		setting("exchange.perMinute", 9, "EXCHANGE_RATE", "9", "exchange.url", exchangeURL),
+		setting("exchange.sessionKeys.existingSecret", "keys", "SESSION_KEY_DIR", "/etc/gatehouse/session-keys", "exchange.url", exchangeURL),
+		setting("exchange.sessionMaxLifetime", "9m", "SESSION_MAX_LIFETIME", "9m", sessions...),
+		setting("exchange.sessionLifetimes", map[string]any{"https://a.example.com": "9m", "https://b.example.com": "8m"},
+			"SESSION_LIFETIMES", "https://a.example.com=9m,https://b.example.com=8m", sessions...),
+		setting("exchange.sessionOutlive", []string{"https://a.example.com", "https://b.example.com"},
+			"SESSION_OUTLIVE", "https://a.example.com,https://b.example.com", sessions...),
 		{"extraEnv", []any{map[string]any{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}}, nil, deployment, environment("HTTPS_PROXY"), "http://proxy:3128"},
 	}
 }

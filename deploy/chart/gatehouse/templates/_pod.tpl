@@ -62,6 +62,11 @@ volumeMounts:
     mountPath: /var/run/secrets/kubernetes.io/serviceaccount
     readOnly: true
   {{- end }}
+  {{- if .Values.exchange.sessionKeys.existingSecret }}
+  - name: session-keys
+    mountPath: /etc/gatehouse/session-keys
+    readOnly: true
+  {{- end }}
   {{- range include "gatehouse.files" . | fromYamlArray }}
   - name: {{ .name }}
     mountPath: /etc/gatehouse/{{ .name }}
@@ -94,6 +99,12 @@ volumeMounts:
           items:
             - key: ca.crt
               path: ca.crt
+{{- end }}
+{{- with .Values.exchange.sessionKeys.existingSecret }}
+- name: session-keys
+  secret:
+    secretName: {{ . | quote }}
+    defaultMode: 0440
 {{- end }}
 {{- $fullname := include "gatehouse.fullname" . }}
 {{- range include "gatehouse.files" . | fromYamlArray }}

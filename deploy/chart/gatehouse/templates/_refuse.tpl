@@ -26,6 +26,21 @@
 {{- if eq (int $v.ports.proxy) (int $v.ports.ops) -}}
   {{- fail "ports.ops is the proxy's port too" -}}
 {{- end -}}
+{{- if $v.exchange.url -}}
+  {{- if or (eq (int $v.ports.exchange) (int $v.ports.proxy)) (eq (int $v.ports.exchange) (int $v.ports.ops)) -}}
+    {{- fail "ports.exchange is the proxy's or the ops port too" -}}
+  {{- end -}}
+  {{- if eq (int $v.service.exchangePort) (int $v.service.port) -}}
+    {{- fail "service.exchangePort is service.port too" -}}
+  {{- end -}}
+{{- else if $v.exchange.sessionKeys.existingSecret -}}
+  {{- fail "exchange.sessionKeys needs exchange.url: without it no tokens are exchanged" -}}
+{{- else if $v.networkPolicy.exchangeFrom -}}
+  {{- fail "networkPolicy.exchangeFrom needs exchange.url: without it no tokens are exchanged" -}}
+{{- end -}}
+{{- if and (or $v.exchange.sessionMaxLifetime $v.exchange.sessionLifetimes $v.exchange.sessionOutlive) (not $v.exchange.sessionKeys.existingSecret) -}}
+  {{- fail "exchange.sessionMaxLifetime, sessionLifetimes and sessionOutlive need exchange.sessionKeys: without keys there are no session tokens" -}}
+{{- end -}}
 {{- if and (eq $v.proxyProtocol "on") (not $v.trustedProxies) -}}
   {{- fail "proxyProtocol needs trustedProxies: from anybody else a header is never read" -}}
 {{- end -}}

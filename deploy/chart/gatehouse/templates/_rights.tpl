@@ -46,6 +46,9 @@ A test compares both for every combination of values.
   {{- $uids = true -}}
   {{- $extra = append $extra "kube-gatehouse.github.io/original-user" -}}
 {{- end -}}
+{{- if $v.exchange.sessionKeys.existingSecret -}}
+  {{- $extra = concat $extra (list "authentication.kubernetes.io/credential-id" "kube-gatehouse.github.io/scope" "kube-gatehouse.github.io/actor") -}}
+{{- end -}}
 {{- dict "users" (or $v.impersonation $tokens $certificates $issuers $anonymous)
          "groups" $groups "uids" $uids "extra" ($extra | uniq | sortAlpha) | toYaml -}}
 {{- end -}}
@@ -95,7 +98,7 @@ A test compares both for every combination of values.
     {{- $rules = concat $rules (include "gatehouse.door" (list . "serviceaccount") | fromYamlArray) -}}
   {{- end -}}
 {{- end -}}
-{{- if $v.impersonation -}}
+{{- if or $v.impersonation $v.exchange.sessionKeys.existingSecret -}}
   {{- $rules = append $rules (dict "apiGroups" (list "authorization.k8s.io") "resources" (list "subjectaccessreviews") "verbs" (list "create")) -}}
 {{- end -}}
 {{- if include "gatehouse.tokenReview" . -}}

@@ -130,6 +130,23 @@ true
 {{- include "gatehouse.setting" (list "AUDIT_LOG_PATH" $v.audit.logPath) -}}
 {{- end -}}
 {{- end -}}
+{{- with $v.exchange -}}
+{{- if .url -}}
+{{- include "gatehouse.setting" (list "EXCHANGE_ADDRESS" (printf ":%d" (int $v.ports.exchange))) -}}
+{{- include "gatehouse.setting" (list "EXCHANGE_URL" .url) -}}
+{{- include "gatehouse.setting" (list "EXCHANGE_RATE" .perMinute) -}}
+{{- end -}}
+{{- if .sessionKeys.existingSecret -}}
+{{- include "gatehouse.setting" (list "SESSION_KEY_DIR" "/etc/gatehouse/session-keys") -}}
+{{- end -}}
+{{- $lifetimes := list -}}
+{{- range $issuer, $lifetime := .sessionLifetimes -}}
+  {{- $lifetimes = append $lifetimes (printf "%s=%s" $issuer $lifetime) -}}
+{{- end -}}
+{{- include "gatehouse.setting" (list "SESSION_MAX_LIFETIME" .sessionMaxLifetime) -}}
+{{- include "gatehouse.setting" (list "SESSION_LIFETIMES" $lifetimes) -}}
+{{- include "gatehouse.setting" (list "SESSION_OUTLIVE" .sessionOutlive) -}}
+{{- end -}}
 {{- range $name, $value := $v.settings -}}
 {{- include "gatehouse.setting" (list $name $value) -}}
 {{- end -}}
