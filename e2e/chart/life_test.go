@@ -51,8 +51,11 @@ func (w *world) testLife(ctx context.Context, t *testing.T) {
 		t.Errorf("a changed file has replaced the pods: %s, then %s", before, after)
 	}
 
+	w.testExchange(ctx, t, common)
+
 	w.helmMust(ctx, t, "rollback", release, "1", "--namespace", namespace, "--wait", "--timeout", "2m")
 	expect(ctx, t, w.caller(t, first, robot), `"username":"system:serviceaccount:gatehouse:default"`)
+	w.must(ctx, t, "delete", "secret", "gatehouse-session-keys", "-n", namespace)
 	w.helmMust(ctx, t, "uninstall", release, "--namespace", namespace, "--wait", "--timeout", "2m")
 	w.testNothingLeft(ctx, t)
 }

@@ -3,6 +3,7 @@ package gatehouse
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -32,9 +33,17 @@ const (
 	grantType = "urn:ietf:params:oauth:grant-type:token-exchange"
 )
 
-// Exchange exchanges a token as any OAuth client would: with golang.org/x/oauth2,
-// which knows nothing of gatehouse. A refusal is an [*oauth2.RetrieveError].
+// Exchange is [Exchange] at this instance.
 func (i *Instance) Exchange(ctx context.Context, w Wish) (*oauth2.Token, error) {
+	client := i.Client()
+	defer client.CloseIdleConnections()
+	return Exchange(ctx, client, i.exchange, w)
+}
+
+// Exchange exchanges a token at an origin as any OAuth client would: with
+// golang.org/x/oauth2, which knows nothing of gatehouse. A refusal is an
+// [*oauth2.RetrieveError].
+func Exchange(ctx context.Context, client *http.Client, origin string, w Wish) (*oauth2.Token, error) {
 	params := url.Values{"grant_type": {grantType}, "subject_token": {w.Subject}, "subject_token_type": {jwtType}}
 	if w.Actor != "" {
 		params.Set("actor_token", w.Actor)
@@ -49,10 +58,8 @@ func (i *Instance) Exchange(ctx context.Context, w Wish) (*oauth2.Token, error) 
 	if w.Lifetime != 0 {
 		params.Set("expires_in", strconv.Itoa(int(w.Lifetime/time.Second)))
 	}
-	client := i.Client()
-	defer client.CloseIdleConnections()
 	config := clientcredentials.Config{
-		TokenURL: i.exchange + "/token", EndpointParams: params, Scopes: strings.Fields(w.Scope), AuthStyle: oauth2.AuthStyleInParams,
+		TokenURL: origin + "/token", EndpointParams: params, Scopes: strings.Fields(w.Scope), AuthStyle: oauth2.AuthStyleInParams,
 	}
 	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
 	if err != nil {
