@@ -93,9 +93,12 @@ func (w world) exchange(t *testing.T, namespace string, more ...map[string]any) 
 		"GATEHOUSE_TOKEN_REVIEW":          "true",
 		"GATEHOUSE_EXCHANGE_RATE":         "600",
 	})
-	// The rights do not depend on where it listens.
+	// The rights do not depend on where it listens: here, where the how-to says.
 	asked := maps.Clone(x.env)
-	asked["GATEHOUSE_EXCHANGE_ADDRESS"], asked["GATEHOUSE_EXCHANGE_URL"] = ":8444", "https://gatehouse.example.com:8444"
+	for line := range strings.Lines(blockWith(t, exchangePage, "", "GATEHOUSE_EXCHANGE_ADDRESS=")) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		asked[name] = value
+	}
 	x.gate = x.replica(t, w, w.account(t, namespace, w.printed(t, asked, namespace)), nil)
 	x.awaitReport(t, http.StatusOK, "[+]rights ok\n")
 	return x

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -17,10 +15,12 @@ import (
 )
 
 // testSessionKeys: two replicas share a directory of keys. While the key that signs is
-// replaced, in three steps, each takes what the other signed; what a key signed ends
-// when it is taken away, and a gatehouse with another URL never takes it.
+// replaced, in the three steps of the how-to, each takes what the other signed; what a
+// key signed ends when it is taken away, and a gatehouse with another URL never takes it.
 func (w world) testSessionKeys(t *testing.T) {
 	x := w.exchange(t, "exchange-keys")
+	pages := t.TempDir() // where the commands of the page are run
+	x.keyStep(t, pages, "-out signing.pem")
 	kubeconfig := x.env["GATEHOUSE_KUBECONFIG"]
 	replicas := []gate{x.gate, x.replica(t, w, kubeconfig, map[string]string{"GATEHOUSE_EXCHANGE_URL": x.ExchangeURL()})}
 	stranger := x.replica(t, w, kubeconfig, nil)
@@ -43,7 +43,7 @@ func (w world) testSessionKeys(t *testing.T) {
 			}
 		}
 	}
-	old := awaitKeys(t, replicas, 1)[0]
+	old := awaitKeys(t, replicas, 1, awaitKeys(t, []gate{stranger}, 1)...)[0] // which has read no other
 	signed(old)
 	if a := stranger.get(t, "/api", all[0]); a.StatusCode != http.StatusUnauthorized {
 		t.Errorf("another gatehouse answered %s", a.Status)
@@ -52,21 +52,16 @@ func (w world) testSessionKeys(t *testing.T) {
 	defer cancel()
 	watch := replicas[1].openWatch(ctx, t, all[0])
 
-	x.newKey(t, "next.pem")
+	x.keyStep(t, pages, "-out next.pem")
 	next := awaitKeys(t, replicas, 2, old)[1]
 	signed(old)
 
-	x.copyKey(t, "signing.pem", "old.pem")
-	if err := os.Rename(filepath.Join(x.keys, "next.pem"), filepath.Join(x.keys, "signing.pem")); err != nil {
-		t.Fatal(err)
-	}
+	x.keyStep(t, pages, "mv next.pem signing.pem")
 	awaitKeys(t, replicas, 2, next, old)
 	signed(next)
 
 	before := len(all)
-	if err := os.Remove(filepath.Join(x.keys, "old.pem")); err != nil {
-		t.Fatal(err)
-	}
+	x.keyStep(t, pages, "  --from-file=signing.pem | kubectl apply")
 	awaitKeys(t, replicas, 1, next)
 	awaitCleanEnd(t, watch)
 	for i, token := range all {
@@ -105,14 +100,4 @@ func awaitKeys(t *testing.T, replicas []gate, n int, first ...string) (ids []str
 		return nil
 	})
 	return ids
-}
-
-// copyKey puts a key of the directory under another name too.
-func (x *exchanging) copyKey(t *testing.T, from, to string) {
-	t.Helper()
-	key, err := os.ReadFile(filepath.Join(x.keys, from))
-	if err != nil {
-		t.Fatal(err)
-	}
-	put(t, filepath.Join(x.keys, to), key)
 }

@@ -104,6 +104,7 @@ func TestMainPath(t *testing.T) {
 			"acting agent":                 w.testActor,
 			"exchange plugin":              w.testExchangePlugin,
 			"openid-client":                w.testOpenIDClient,
+			"lent by the page":             w.testLentByThePage,
 			"session keys":                 w.testSessionKeys,
 		} {
 			t.Run(name, func(t *testing.T) {

@@ -35,6 +35,7 @@ func documentedExchanges(t *testing.T, page string) []string {
 func TestDocumentedExchanges(t *testing.T) {
 	t.Parallel()
 	w := newExchangeWorld(t)
+	w.write(t, "agent-token", bobToken)
 	gitHub := exchangetest.Serve(t, w.ca, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") == "Bearer "+jobToken && r.URL.Query().Get("audience") == "gatehouse.prod" {
 			exchangetest.Write(rw, http.StatusOK, map[string]any{"value": anaToken})

@@ -20,7 +20,7 @@ func TestDocumentedCommands(t *testing.T) {
 	ran := 0
 	block := regexp.MustCompile("(?ms)^ *```(?:yaml)?\n(.*?)^ *```$")
 	command := regexp.MustCompile(`(?m)^ *helm (?:install|upgrade) ((?:.*\\\n)*.*)$`)
-	for _, document := range []string{"docs/how-to/run-in-a-cluster.md", "docs/how-to/migrate-from-kube-oidc-proxy.md", "README.md"} {
+	for _, document := range []string{"docs/how-to/run-in-a-cluster.md", "docs/how-to/run-the-token-exchange.md", "docs/how-to/migrate-from-kube-oidc-proxy.md", "README.md"} {
 		b, err := os.ReadFile(filepath.Join(root, document))
 		if err != nil {
 			t.Fatal(err)
