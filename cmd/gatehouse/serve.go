@@ -94,16 +94,7 @@ func runServe(ctx context.Context, environ map[string]string, stdout, stderr io.
 	// Reloads, keys and probes go on while the last requests end.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	recheck := handler.Recheck
-	p.recheck.Store(&recheck)
-	if p.settings.EndStreams {
-		go handler.Run(background)
-	}
-	p.issuers.start(background)
-	go p.watcher.Run(background)
-	go h.watchUpstream(background)
-	go h.watchRights(background)
-	go tuneMemory(background)
+	h.startBackground(background, handler)
 	ops := serve.OpsServer(serve.Ops(h.checks, p.metrics))
 	defer ops.Close()
 	go func() {
@@ -111,31 +102,52 @@ func runServe(ctx context.Context, environ map[string]string, stdout, stderr io.
 			log.Error("the ops port failed", "error", err)
 		}
 	}()
+	log.Info("serving", "version", currentBuild().Version, "address", listener.Addr().String(),
+		"ops_address", opsListener.Addr().String(), "upstream", p.upstream.Target().URL.String())
+	if err = h.serve(ctx, listener, handler, exchange); err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
 
-	serving, stop := context.WithCancel(ctx)
+// startBackground starts what goes on until ctx ends.
+func (h *health) startBackground(ctx context.Context, handler *proxy.Proxy) {
+	p := h.parts
+	recheck := handler.Recheck
+	p.recheck.Store(&recheck)
+	if p.settings.EndStreams {
+		go handler.Run(ctx)
+	}
+	p.issuers.start(ctx)
+	go p.watcher.Run(ctx)
+	go h.watchUpstream(ctx)
+	go h.watchRights(ctx)
+	go tuneMemory(ctx)
+}
+
+// serve serves the proxy's port and the token exchange until ctx ends, or one of
+// them fails: neither goes on without the other.
+func (h *health) serve(ctx context.Context, listener net.Listener, handler *proxy.Proxy, exchange func(context.Context) error) error {
+	p := h.parts
+	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	exchanged := make(chan error, 1)
 	go func() {
-		defer stop() // one does not go on without the other
-		exchanged <- exchange(serving)
+		defer stop()
+		exchanged <- exchange(ctx)
 	}()
-	log.Info("serving", "version", currentBuild().Version, "address", listener.Addr().String(),
-		"ops_address", opsListener.Addr().String(), "upstream", p.upstream.Target().URL.String())
-	err = serve.Run(serving, serve.Config{
+	err := serve.Run(ctx, serve.Config{
 		Listener: listener, Handler: handler, Certificate: p.certificate, ClientCAs: p.clientCAs(),
 		Limits: p.settings.Limits.connections(), OnRejected: handler.RejectedConnection,
 		Delay: p.settings.ShutdownDelay, Timeout: p.settings.ShutdownTimeout,
 		OnStop: func() {
 			h.stopping.Store(true)
-			log.Info("shutting down", "delay", p.settings.ShutdownDelay.String(), "timeout", p.settings.ShutdownTimeout.String())
+			p.log.Info("shutting down", "delay", p.settings.ShutdownDelay.String(), "timeout", p.settings.ShutdownTimeout.String())
 		},
-		OnDrain: handler.EndWatches, Wait: handler.Wait, Log: log,
+		OnDrain: handler.EndWatches, Wait: handler.Wait, Log: p.log,
 	})
 	stop()
-	if err = errors.Join(err, <-exchanged); err == nil {
-		log.Info("stopped")
-	}
-	return err
+	return errors.Join(err, <-exchanged)
 }
 
 func (h *health) newProxy() (*proxy.Proxy, error) {
