@@ -106,17 +106,27 @@ func (p *parts) addSessions(f *faults) {
 		f.add("SESSION_KEY_DIR", "%w", err)
 		return
 	}
-	f.addAll("SESSION_KEY_DIR", p.watcher.Add(reload.Source{Name: "session_keys", Files: []string{filepath.Join(e.KeyDir, session.SigningFile)}, Load: p.loadSessionKeys}))
+	files, err := sessionKeyFiles(e.KeyDir)
+	if err != nil {
+		f.add("SESSION_KEY_DIR", "%w", err)
+		return
+	}
+	f.addAll("SESSION_KEY_DIR", p.watcher.Add(reload.Source{Name: "session_keys", Files: files, Load: p.loadSessionKeys}))
+}
+
+// sessionKeyFiles are the keys of a directory, and the directory itself, which stands
+// for keys that are added.
+func sessionKeyFiles(dir string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.pem"))
+	return append(files, dir), err
 }
 
 func (p *parts) loadSessionKeys() ([]string, error) {
 	dir := p.settings.Exchange.KeyDir
-	files, err := filepath.Glob(filepath.Join(dir, "*.pem"))
+	files, err := sessionKeyFiles(dir)
 	if err != nil {
 		return nil, err
 	}
-	// The directory itself stands for keys that are added.
-	files = append(files, dir)
 	keys, err := session.LoadKeys(dir)
 	if err != nil {
 		return files, err
