@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -101,6 +102,11 @@ func (w world) exchange(t *testing.T, namespace string, more ...map[string]any) 
 	}
 	x.gate = x.replica(t, w, w.account(t, namespace, w.printed(t, asked, namespace)), nil)
 	x.awaitReport(t, http.StatusOK, "[+]rights ok\n")
+	t.Cleanup(func() { // whatever the test did
+		if code, report, err := x.Ops(context.WithoutCancel(t.Context()), "/readyz?verbose"); err != nil || code != http.StatusOK || !strings.Contains(report, "[+]rights ok\n") {
+			t.Errorf("at the end: %d %s, %v", code, report, err)
+		}
+	})
 	return x
 }
 

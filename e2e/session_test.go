@@ -189,6 +189,7 @@ func (w world) testExchangeAgain(t *testing.T) {
 			asked{name, again.AccessToken, "delete deployment hello -n dev", 1, mayNotBeUsed("read-only")},
 		)
 	}
+	w.checkLifetimes(t, x, alice)
 	dev := x.must(t, gatehouse.Wish{Subject: alice, Scope: "namespaces=dev"})
 	neither := x.must(t, gatehouse.Wish{Subject: dev.AccessToken, Scope: "namespaces=kube-system"})
 	x.expect(t,
@@ -196,5 +197,26 @@ func (w world) testExchangeAgain(t *testing.T) {
 		asked{"not in both", neither.AccessToken, "get deployments -n dev", 1, mayNotBeUsed("namespaces=kube-system")},
 		asked{"not in both", neither.AccessToken, "get deployments -n kube-system", 1, mayNotBeUsed("namespaces=dev")},
 	)
-	x.refuses(t, "a session as an ID token", gatehouse.Wish{Subject: "not.a.token"}, "invalid_request", refusedSentence)
+	x.refuses(t, "a damaged one", gatehouse.Wish{Subject: long.AccessToken + "A"}, "invalid_request", refusedSentence)
+}
+
+// checkLifetimes: an operator lets sessions outlive the tokens of an issuer, and live
+// for less if they began with those of another. A session of a session never outlives it.
+func (w world) checkLifetimes(t *testing.T, x exchanging, alice string) {
+	t.Helper()
+	g := x.replica(t, w, x.env["GATEHOUSE_KUBECONFIG"], map[string]string{
+		"GATEHOUSE_SESSION_OUTLIVE": w.Issuer.URL, "GATEHOUSE_SESSION_LIFETIMES": x.ci.URL + "=1m", "GATEHOUSE_SESSION_MAX_LIFETIME": "30m",
+	})
+	for _, row := range []struct {
+		name, subject string
+		least, most   time.Duration
+	}{
+		{"a token of people", alice, 29 * time.Minute, 30*time.Minute + time.Second},
+		{"one of CI", x.ci.Token(job("acme/shop")), 50 * time.Second, time.Minute + time.Second},
+		{"a session", g.must(t, gatehouse.Wish{Subject: alice, Lifetime: 2 * time.Minute}).AccessToken, time.Minute, 2*time.Minute + time.Second},
+	} {
+		if left := time.Until(g.must(t, gatehouse.Wish{Subject: row.subject, Lifetime: time.Hour}).Expiry); left < row.least || left > row.most {
+			t.Errorf("made of %s it lives for %s, want %s", row.name, left, row.most)
+		}
+	}
 }
