@@ -19,7 +19,7 @@ type (
 		APIVersion string             `json:"apiVersion"`
 		Kind       string             `json:"kind"`
 		Spec       tokenRequestSpec   `json:"spec"`
-		Status     tokenRequestStatus `json:"status"`
+		Status     tokenRequestStatus `json:"status,omitzero"`
 	}
 	tokenRequestSpec struct {
 		Audiences         []string `json:"audiences"`
@@ -83,7 +83,8 @@ func (s *Server) call(r *http.Request, path, token string, body []byte) (answer 
 		answer.code = http.StatusInternalServerError
 		return answer
 	}
-	request.RequestURI, request.ContentLength, request.RemoteAddr = path, int64(len(body)), r.RemoteAddr
+	request.ContentLength, request.RemoteAddr = int64(len(body)), r.RemoteAddr
+	request.RequestURI = path // as a server reads it: the door compares the two
 	request.Header = http.Header{
 		"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}, "Accept": {"application/json"},
 	}
