@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -96,7 +97,8 @@ func (s *Server) audit(x *trade, r *http.Request, code int) {
 		return
 	}
 	request := audit.Request{
-		ID: x.id, Received: x.start, Method: strings.ToLower(r.Method), URL: r.URL, UserAgent: r.UserAgent(), Client: x.client,
+		// Not the query: nothing belongs there, and a token may stand there.
+		ID: x.id, Received: x.start, Method: strings.ToLower(r.Method), URL: &url.URL{Path: TokenPath}, UserAgent: r.UserAgent(), Client: x.client,
 	}
 	if x.subject != nil {
 		request.User = &x.subject.User
