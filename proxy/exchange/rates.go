@@ -7,8 +7,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxRated bounds the users whose rate is remembered.
-const maxRated = 8192
+const (
+	maxRated   = 8192        // users whose rate is remembered
+	sweepEvery = time.Second // looking through all of them takes its time
+)
 
 // rates limit how often each user exchanges tokens.
 type rates struct {
@@ -17,6 +19,7 @@ type rates struct {
 
 	mu    sync.Mutex
 	users map[string]*rate.Limiter
+	swept time.Time
 }
 
 func newRates(perMinute int) *rates {
@@ -41,9 +44,12 @@ func (r *rates) allow(user string, now time.Time) bool {
 }
 
 func (r *rates) forget(now time.Time) {
-	for user, limiter := range r.users {
-		if limiter.TokensAt(now) >= float64(r.burst) {
-			delete(r.users, user)
+	if now.Sub(r.swept) > sweepEvery {
+		r.swept = now
+		for user, limiter := range r.users {
+			if limiter.TokensAt(now) >= float64(r.burst) {
+				delete(r.users, user)
+			}
 		}
 	}
 	for user := range r.users {
