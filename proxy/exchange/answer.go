@@ -20,27 +20,34 @@ type fault struct {
 	name        string // `error`; empty where RFC 6749 does not speak
 	description string
 	retryAfter  int // seconds
+	// quoting goes on behind description, for the caller alone: his own words are in
+	// it, and a token may be among them.
+	quoting string
 }
 
-func invalidRequest(description string) *fault { return &fault{400, "invalid_request", description, 0} }
-func invalidTarget(description string) *fault  { return &fault{400, "invalid_target", description, 0} }
-func invalidScope(description string) *fault   { return &fault{400, "invalid_scope", description, 0} }
+func invalidRequest(description string) *fault {
+	return &fault{400, "invalid_request", description, 0, ""}
+}
+func invalidTarget(description string) *fault {
+	return &fault{400, "invalid_target", description, 0, ""}
+}
+func invalidScope(description string) *fault { return &fault{400, "invalid_scope", description, 0, ""} }
 func later(code int, description string) *fault {
-	return &fault{code, "temporarily_unavailable", description, 1}
+	return &fault{code, "temporarily_unavailable", description, 1, ""}
 }
 
 // What is wrong with the form of a request.
 var (
-	notServed      = &fault{404, "", "This is gatehouse's token exchange: nothing is served at this path.", 0}
-	notGet         = &fault{405, "", "Use GET here.", 0}
-	notPost        = &fault{405, "invalid_request", "Use POST here.", 0}
+	notServed      = &fault{404, "", "This is gatehouse's token exchange: nothing is served at this path.", 0, ""}
+	notGet         = &fault{405, "", "Use GET here.", 0, ""}
+	notPost        = &fault{405, "invalid_request", "Use POST here.", 0, ""}
 	notForm        = invalidRequest("The body must be a form (application/x-www-form-urlencoded) that can be read.")
 	inQuery        = invalidRequest("Parameters belong into the body: the URL of a request is logged in many places.")
-	tooLong        = &fault{413, "invalid_request", "The request is too long.", 0}
-	slow           = &fault{408, "invalid_request", "The body of the request took too long to arrive.", 0}
+	tooLong        = &fault{413, "invalid_request", "The request is too long.", 0, ""}
+	slow           = &fault{408, "invalid_request", "The body of the request took too long to arrive.", 0, ""}
 	twice          = invalidRequest("A parameter stands twice that may stand once.")
 	noGrantType    = invalidRequest("grant_type is missing: it is " + GrantType + ".")
-	otherGrantType = &fault{400, "unsupported_grant_type", "Tokens are exchanged here, and nothing else: grant_type is " + GrantType + ".", 0}
+	otherGrantType = &fault{400, "unsupported_grant_type", "Tokens are exchanged here, and nothing else: grant_type is " + GrantType + ".", 0, ""}
 	noSubject      = invalidRequest("subject_token and subject_token_type are needed.")
 	halfActor      = invalidRequest("actor_token and actor_token_type go together.")
 	badToken       = invalidRequest("A token holds characters that no token has, or is too long.")
@@ -49,7 +56,7 @@ var (
 	badLifetime    = invalidRequest("expires_in must be a number of seconds.")
 	badClientID    = invalidRequest("client_id is too long, or holds characters that it may not.")
 
-	clientAuthentication = &fault{401, "invalid_client", "No client is registered here: send no client secret, no client assertion and no Authorization header. The subject_token is what proves who asks.", 0}
+	clientAuthentication = &fault{401, "invalid_client", "No client is registered here: send no client secret, no client assertion and no Authorization header. The subject_token is what proves who asks.", 0, ""}
 )
 
 // What is wrong with whom or what a token is asked for.
@@ -97,7 +104,7 @@ var sessionFaults = map[error]*fault{
 // badScope says which word of a scope is not known. The word is the caller's, and
 // quoted in the characters that a description may have.
 func badScope(err error) *fault {
-	return invalidScope(described("Your scope cannot be read: " + err.Error() + "."))
+	return &fault{400, "invalid_scope", "Your scope cannot be read", 0, described(": " + err.Error() + ".")}
 }
 
 // refused says why a token is not accepted, as the proxy would.
@@ -130,7 +137,7 @@ func writeError(w http.ResponseWriter, f *fault) {
 	body := struct {
 		Error       string `json:"error,omitempty"`
 		Description string `json:"error_description"`
-	}{f.name, f.description}
+	}{f.name, f.description + f.quoting}
 	if f.code == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="gatehouse token exchange"`)
 	}

@@ -99,6 +99,7 @@ type world struct {
 	log, out *safeBuffer
 
 	mu    sync.Mutex
+	last  reply           // of the last exchange
 	asked []*http.Request // what the API server got, each with its body in a header
 }
 
@@ -345,6 +346,9 @@ func (w *world) do(t testing.TB, client *http.Client, r *http.Request) reply {
 	if err := json.Unmarshal(body, &got); err != nil {
 		t.Fatalf("%q: %v", body, err)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = got
 	return got
 }
 
