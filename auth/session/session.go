@@ -138,18 +138,19 @@ func (s *Sessions) judge(keys *Keys, token string) (*auth.Identity, *auth.Refusa
 	if err != nil {
 		return nil, refuse(auth.MalformedToken, err.Error())
 	}
+	// The limit may have been lowered since. Streams, and sessions that are made of
+	// this one, go by the same end.
+	id.Expires = earlier(id.Expires, id.Issued.Add(s.cfg.MaxLifetime))
 	return id, nil
 }
 
 // timely judges what changes with time.
 func (s *Sessions) timely(id *auth.Identity) *auth.Refusal {
 	now := s.cfg.Now()
-	// The limit may have been lowered since.
-	end := earlier(id.Expires, id.Issued.Add(s.cfg.MaxLifetime))
 	switch {
-	case !now.Before(end):
+	case !now.Before(id.Expires):
 		refusal := refuse(auth.Expired, "the session has ended")
-		refusal.At = end
+		refusal.At = id.Expires
 		return refusal
 	case id.Issued.After(now.Add(clockSkew)):
 		refusal := refuse(auth.NotYetValid, "issued in the future")

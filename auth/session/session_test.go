@@ -383,3 +383,36 @@ func BenchmarkAuthenticateToken(b *testing.B) {
 		}
 	}
 }
+
+// Promise: when the longest lifetime is lowered, a session ends by that for its
+// streams too, and no session made of it lives longer.
+func TestLoweredLifetime(t *testing.T) {
+	w := newWorld(t, func(c *session.Config) { c.MaxLifetime = 10 * time.Hour })
+	alice := w.alice()
+	alice.Expires = time.Time{}
+	token := w.issue(t, session.Grant{Subject: alice}).Token
+	lower, err := session.New(session.Config{Issuer: exchange, MaxLifetime: time.Hour, Now: w.clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := session.LoadKeys(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lower.SetKeys(keys)
+	w.clock.Advance(50 * time.Minute)
+	id, err := lower.AuthenticateToken(t.Context(), token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end := w.clock.Now().Add(10 * time.Minute); id.Expires.After(end) {
+		t.Errorf("ends %s, want %s at most", id.Expires, end)
+	}
+	again, err := lower.Issue(session.Grant{Subject: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Expires.After(id.Expires) || again.Expires.Sub(w.clock.Now()) > 10*time.Minute {
+		t.Errorf("a session of it ends %s, in %s", again.Expires, again.Expires.Sub(w.clock.Now()))
+	}
+}
