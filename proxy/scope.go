@@ -17,7 +17,10 @@ func (p *Proxy) withinScope(x *exchange, r *http.Request) *answer {
 	if x.identity.Scope.Unlimited() {
 		return nil
 	}
-	denial := x.identity.Scope.Denies(scopeRequest(r.URL.Path, x.kind.info))
+	asked := scopeRequest(r.URL.Path, x.kind.info)
+	asked.Upgrades = r.Header["Upgrade"] != nil
+	asked.Unclear = asked.Unclear || saysOtherwise(r.Method, asked)
+	denial := x.identity.Scope.Denies(asked)
 	if denial == nil && impersonate.Asked(r.Header) != "" {
 		denial = x.identity.Scope.DeniesImpersonation()
 	}
@@ -26,6 +29,14 @@ func (p *Proxy) withinScope(x *exchange, r *http.Request) *answer {
 	}
 	x.outOfScope = denial.Word
 	return outOfScope(denial)
+}
+
+// saysOtherwise reports whether the path gives a request a verb that only reads,
+// and its method does not: as the old paths of watches do. kube-apiserver serves no
+// such request, and one that it passes on to another server could change something.
+func saysOtherwise(method string, asked scope.Request) bool {
+	reads := asked.Verb == "get" || asked.Verb == "list" || asked.Verb == "watch"
+	return asked.OfResource && reads && method != http.MethodGet && method != http.MethodHead
 }
 
 // scopeRequest is what a request with this path is about, of which info is nil if

@@ -34,6 +34,11 @@ const (
 	teamExtra     = "Impersonate-Extra-Example.com%2fteam"
 )
 
+// toWebSocket asks for a connection that goes both ways.
+var toWebSocket = http.Header{
+	"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"MDEyMzQ1Njc4OWFiY2RlZg=="},
+}
+
 // Promise: what a token's scope does not allow never reaches the API server,
 // whatever the cluster's rules would say, and the refusal names the word.
 func TestScopeIsEnforced(t *testing.T) {
@@ -54,10 +59,14 @@ func TestScopeIsEnforced(t *testing.T) {
 		{"read-only no-secrets", "GET", "/api/v1//namespaces/dev/secrets", nil, "its scope has the word"},
 		{"read-only", "DELETE", "/api/v1/namespaces/dev/pods/p", nil, "its scope has the word read-only."},
 		{"read-only", "POST", "/api/v1/namespaces/dev/pods/p/exec?command=sh", nil, "its scope has the word read-only."},
-		{"read-only", "GET", "/api/v1/namespaces/dev/pods/p/exec?command=sh", http.Header{
-			"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"MDEyMzQ1Njc4OWFiY2RlZg=="},
-		}, "its scope has the word read-only."},
+		{"read-only", "GET", "/api/v1/namespaces/dev/pods/p/exec?command=sh", toWebSocket, "its scope has the word read-only."},
 		{"read-only", "GET", "/api/v1/proxy/namespaces/dev/pods/p", nil, "its scope has the word read-only."},
+		{"read-only", "GET", "/apis/subresources.kubevirt.io/v1/namespaces/dev/virtualmachineinstances/v/console", toWebSocket, "its scope has the word read-only."},
+		{"no-exec", "GET", "/apis/subresources.kubevirt.io/v1/namespaces/dev/virtualmachineinstances/v/vnc", toWebSocket, "its scope has the word no-exec."},
+		{"no-exec", "GET", "/apis/example.com/v1", toWebSocket, "its scope has the word no-exec."},
+		{"read-only", "POST", "/apis/example.com/v1/watch/namespaces/dev/things/t", nil, "its scope has the word read-only."},
+		{"verbs=watch", "DELETE", "/api/v1/watch/namespaces/dev/pods/p", nil, "its scope has the word verbs=watch."},
+		{"verbs=watch", "GET", "/api/v1/watch/namespaces/dev/pods/p", nil, ""},
 		{"namespaces=dev", "GET", "/api/v1/namespaces/prod/pods", nil, "its scope has the word namespaces=dev."},
 		{"namespaces=dev", "GET", "/api/v1/namespaces/dev/../prod/pods", nil, "its scope has the word namespaces=dev."},
 		{"namespaces=dev", "GET", "/api/v1/namespaces/dev/services/s/proxy//x", nil, "its scope has the word namespaces=dev."},

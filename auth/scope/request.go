@@ -18,6 +18,8 @@ type Request struct {
 	Verb                                    string
 	Group, Resource, Subresource, Namespace string
 	Path                                    string
+	// Upgrades says that it asks for a connection that goes both ways.
+	Upgrades bool
 	// Unclear says that nobody can be sure what it is about.
 	Unclear bool
 }
@@ -73,7 +75,7 @@ func (w word) allows(r Request) bool {
 	switch w.name {
 	case readOnly:
 		if !r.OfResource {
-			return r.Verb == "get" || r.Verb == "head"
+			return (r.Verb == "get" || r.Verb == "head") && !r.connects()
 		}
 		return (r.Verb == "get" || r.Verb == "list" || r.Verb == "watch") && !r.connects()
 	case noSecrets:
@@ -128,8 +130,13 @@ func names(value string, r Request) bool {
 var connecting = [...]string{"exec", "attach", "portforward", "proxy"}
 
 // connects reports whether r goes through the API server to something else. An
-// exec over WebSocket has the verb get.
+// exec over WebSocket has the verb get. Other API servers have more names for it,
+// such as the console of a virtual machine: what goes both ways connects, unless it
+// is one of the two that may come over WebSocket too and only read.
 func (r Request) connects() bool {
+	if r.Upgrades && !(r.OfResource && (r.Verb == "watch" || r.Subresource == "log")) {
+		return true
+	}
 	return r.OfResource && (slices.ContainsFunc(connecting[:], r.mayHave) || mayBe(r.Verb, "proxy"))
 }
 
@@ -164,7 +171,7 @@ var discovery = [...]string{"/api", "/api/", "/apis", "/apis/", "/openapi/", "/v
 // discovers reports whether r learns what the API server has. Every API server
 // tells that to everybody who is signed in (the ClusterRole system:discovery).
 func (r Request) discovers() bool {
-	if r.OfResource || r.Verb != "get" && r.Verb != "head" {
+	if r.OfResource || r.Upgrades || r.Verb != "get" && r.Verb != "head" {
 		return false
 	}
 	for _, path := range discovery {

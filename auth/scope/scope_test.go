@@ -78,6 +78,11 @@ func resource(verb, resource, namespace string) scope.Request {
 	return r
 }
 
+func upgrading(r scope.Request) scope.Request {
+	r.Upgrades = true
+	return r
+}
+
 func path(verb, path string) scope.Request { return scope.Request{Verb: verb, Path: path} }
 
 // Promise: each word restricts what it says, and nothing else.
@@ -98,6 +103,7 @@ func TestDenies(t *testing.T) {
 			scope: "read-only", allowed: []scope.Request{
 				resource("get", "pods", "dev"), resource("list", "pods", ""), resource("watch", "secrets", "dev"), resource("get", "pods/log", "dev"),
 				path("get", "/healthz"), path("head", "/metrics"), path("get", "/apis"),
+				upgrading(resource("watch", "pods", "dev")), upgrading(resource("get", "pods/log", "dev")),
 				resource("create", "selfsubjectreviews.authentication.k8s.io", ""),
 				resource("create", "selfsubjectaccessreviews.authorization.k8s.io", ""),
 				resource("create", "selfsubjectrulesreviews.authorization.k8s.io", ""),
@@ -111,6 +117,7 @@ func TestDenies(t *testing.T) {
 				resource("create", "selfsubjectreviews.authorization.k8s.io", ""), resource("create", "selfsubjectreviews", ""),
 				resource("update", "selfsubjectreviews.authentication.k8s.io", ""),
 				path("post", "/apis"), path("put", "/healthz"), path("options", "/"), {},
+				upgrading(resource("get", "machines.example.com/console", "dev")), upgrading(path("get", "/healthz")), upgrading(path("get", "/apis")),
 			},
 		},
 		{
@@ -128,7 +135,7 @@ func TestDenies(t *testing.T) {
 			denied: []scope.Request{
 				resource("create", "pods/exec", "dev"), resource("get", "pods/exec", "dev"), resource("create", "pods/attach", "dev"),
 				resource("create", "pods/portforward", "dev"), resource("get", "nodes/proxy", ""), resource("update", "pods/ephemeralcontainers", "dev"),
-				resource("proxy", "nodes", ""),
+				resource("proxy", "nodes", ""), upgrading(resource("get", "machines.example.com/vnc", "dev")), upgrading(path("get", "/x")),
 			},
 		},
 		{
