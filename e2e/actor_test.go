@@ -13,6 +13,7 @@ import (
 
 	"github.com/kube-gatehouse/gatehouse/auth/authtest"
 	"github.com/kube-gatehouse/gatehouse/e2e/gatehouse"
+	"github.com/kube-gatehouse/gatehouse/e2e/stage"
 )
 
 // testActor: an agent acts for alice with a token of its own, where the cluster lets
@@ -46,6 +47,10 @@ func (w world) testActor(t *testing.T) {
 	if !recordedActor(event, "alice@example.com", "ci:agent") {
 		t.Errorf("the API server recorded %+v", event.ImpersonatedUser)
 	}
+	workload := x.must(t, gatehouse.Wish{Subject: alice, Actor: w.builderToken(t, ""), Scope: lent})
+	if user, _ := x.whoAmI(t, workload.AccessToken); user.Username != "alice@example.com" || !slices.Equal(user.Extra["kube-gatehouse.github.io/actor"], []string{stage.BuilderUser}) {
+		t.Errorf("with a ServiceAccount as the actor: %+v", user)
+	}
 	hers := x.must(t, gatehouse.Wish{Subject: alice, Scope: lent})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*streamLimit)
 	defer cancel()
@@ -58,6 +63,11 @@ func (w world) testActor(t *testing.T) {
 	if a := x.get(t, "/api", hers.AccessToken); a.StatusCode != http.StatusOK {
 		t.Errorf("what she keeps: %s %s", a.Status, a.body)
 	}
+	if a := x.get(t, "/api", workload.AccessToken); a.StatusCode != http.StatusOK {
+		t.Errorf("what she lent to a workload: %s %s", a.Status, a.body)
+	}
+	x.deny(t, "user: "+stage.BuilderUser)
+	eventually(t, reloadLimit, func() error { return status(x.get(t, "/api", workload.AccessToken), http.StatusUnauthorized) })
 	x.deny(t, "jti: actor-alice")
 	awaitCleanEnd(t, own)
 }
