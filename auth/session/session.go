@@ -2,7 +2,7 @@
 // what does it rest?
 //
 // A session token is what the exchange gives for another credential
-// (docs/decisions/0028-token-exchange.md). It names the user whom that credential
+// (docs/decisions/0027-token-exchange.md). It names the user whom that credential
 // named, may be narrowed by a scope, and says on which credentials it rests: it
 // is worth nothing once one of them is denied.
 package session

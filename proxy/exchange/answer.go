@@ -56,7 +56,10 @@ var (
 	badLifetime    = invalidRequest("expires_in must be a number of seconds.")
 	badClientID    = invalidRequest("client_id is too long, or holds characters that it may not.")
 
-	clientAuthentication = &fault{401, "invalid_client", "No client is registered here: send no client secret, no client assertion and no Authorization header. The subject_token is what proves who asks.", 0, ""}
+	// 401 answers the header alone (RFC 6749 section 5.2): OAuth libraries take it for
+	// a challenge, and show no sentence.
+	clientAuthentication = &fault{401, "invalid_client", "No client is registered here: send no Authorization header. The subject_token is what proves who asks.", 0, ""}
+	clientSecret         = &fault{400, "invalid_client", "No client is registered here: send no client secret and no client assertion. The subject_token is what proves who asks.", 0, ""}
 )
 
 // What is wrong with whom or what a token is asked for.

@@ -44,7 +44,8 @@ func formFaults() map[string]explained {
 		"otherTokenType":       {otherTokenType, "`requested_token_type` is another, such as `id_token` or `refresh_token`.", "Leave it out."},
 		"badLifetime":          {badLifetime, "`expires_in` is no number above 0.", "Write seconds."},
 		"badClientID":          {badClientID, "More than 256 bytes, or something else than visible ASCII.", "Leave it out: it is noted, and nothing more."},
-		"clientAuthentication": {clientAuthentication, "`client_secret`, `client_assertion` or an `Authorization` header.", "Have the OAuth library send no client authentication (`none`)."},
+		"clientAuthentication": {clientAuthentication, "An `Authorization` header.", "Have the OAuth library send no client authentication (`none`)."},
+		"clientSecret":         {clientSecret, "`client_secret` or `client_assertion` in the body.", "The same."},
 	}
 }
 
@@ -70,7 +71,7 @@ func grantFaults() map[string]explained {
 		"ending":           {ending, "It ends within a second.", "Sign in again."},
 		"longScope":        {longScope, "More than 32 words or 2048 bytes.", "Begin with a token that has fewer."},
 		"noActors":         {noActors, "There are no session tokens here.", "Set `GATEHOUSE_SESSION_KEY_DIR`."},
-		"mayNotAct":        {mayNotAct, "A SubjectAccessReview said no.", "Give the actor that verb in a ClusterRole: [who may act for whom](decisions/0028-token-exchange.md)."},
+		"mayNotAct":        {mayNotAct, "A SubjectAccessReview said no.", "Give the actor that verb in a ClusterRole: [who may act for whom](decisions/0027-token-exchange.md)."},
 		"notAcceptedThere": {notAcceptedThere, "The API server, or gatehouse at a second look, refused the token a moment later.", "Sign in again."},
 	}
 }

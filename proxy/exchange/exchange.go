@@ -4,7 +4,7 @@
 // it takes is what gatehouse accepts anyway, judged by the same code; what it
 // gives is a ServiceAccount's token, which the API server makes for the caller,
 // or a session token that allows no more than the token it is made of
-// (docs/decisions/0028-token-exchange.md).
+// (docs/decisions/0027-token-exchange.md).
 package exchange
 
 import (

@@ -95,7 +95,7 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request) (*form, *fault
 	}
 	for _, name := range []string{"client_secret", "client_assertion", "client_assertion_type"} {
 		if values.Get(name) != "" {
-			return nil, clientAuthentication
+			return nil, clientSecret
 		}
 	}
 	switch values.Get("grant_type") {
