@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy/address"
 )
 
 // Failed authentications are counted for each address. Many people may come from
@@ -106,7 +107,7 @@ func (f *failures) begin(ctx context.Context, client string, credential uint64, 
 		return nothing, nil
 	}
 	f.mu.Lock()
-	a := f.addresses[network(client)]
+	a := f.addresses[address.Network(client)]
 	if a == nil || !f.overrun(a, now) {
 		f.mu.Unlock()
 		return nothing, nil
@@ -152,7 +153,7 @@ func (f *failures) judged(client string, credential uint64, now time.Time, err e
 	slot.CompareAndSwap(credential, 0)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	a := f.of(network(client), now)
+	a := f.of(address.Network(client), now)
 	f.overrun(a, now) // forgets what is long ago
 	// A bound on what is held against an address: it ends within failureSpan.
 	if a.level = min(a.level+1, 2*f.burst); a.level > f.burst {
@@ -194,20 +195,6 @@ func (f *failures) of(where netip.Addr, now time.Time) *origin {
 	a = &origin{at: now, lane: make(chan struct{}, laneWidth)}
 	f.addresses[where] = a
 	return a
-}
-
-// network returns what one client can be expected to have: an address of IPv4,
-// or a /64 of IPv6.
-func network(client string) netip.Addr {
-	addr, err := netip.ParseAddr(client)
-	if err != nil {
-		return netip.Addr{} // all who have none share one
-	}
-	addr = addr.Unmap().WithZone("")
-	if addr.Is4() {
-		return addr
-	}
-	return netip.PrefixFrom(addr, 64).Masked().Addr()
 }
 
 // signIn returns whom the request's credential names, if the header's limits

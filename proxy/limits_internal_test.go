@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy/address"
 )
 
 func (f *inFlight) takes(name string) bool {
@@ -216,7 +217,7 @@ func TestNetwork(t *testing.T) {
 		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1",
 		"2001:db8:0:1:2::3": "2001:db8:0:1::", "2001:db8:0:2::3": "2001:db8:0:2::", "fe80::1%eth0": "fe80::", "": "invalid IP",
 	} {
-		if got := network(client).String(); got != want {
+		if got := address.Network(client).String(); got != want {
 			t.Errorf("%q is of %s, want %s", client, got, want)
 		}
 	}

@@ -203,11 +203,15 @@ func (p *parts) startExchange(ctx context.Context, door *proxy.Proxy) (run func(
 	}, nil
 }
 
+// formTime is how long a form may take to arrive, if no other body may take less:
+// what waits for it is held in memory for somebody whom nobody knows yet.
+const formTime = 10 * time.Second
+
 func (p *parts) newExchange(door *proxy.Proxy) (http.Handler, error) {
 	cfg := exchange.Config{
 		URL: p.settings.Exchange.URL, Door: door, Sessions: p.sessions,
 		Nameable:  func(id *auth.Identity) error { return p.names.Check(auth.KindSession, &id.User) },
-		PerMinute: p.settings.Exchange.PerMinute, BodyTime: p.settings.Limits.BodyTimeout,
+		PerMinute: p.settings.Exchange.PerMinute, BodyTime: min(p.settings.Limits.BodyTimeout, formTime),
 		Audit: p.audit, Metrics: p.metrics, Log: p.log,
 	}
 	if p.sessions != nil {

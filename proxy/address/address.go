@@ -147,3 +147,17 @@ func parseHostPort(hostPort string) (netip.Addr, bool) {
 // plain returns addr in the one form in which addresses are compared and shown:
 // IPv4 as IPv4, and no zone, which no log elsewhere could use.
 func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+
+// Network returns what one client can be expected to have, of the address that
+// [Proxies.Caller] gives: an address of IPv4, or a /64 of IPv6. All who have no
+// address share one.
+func Network(client string) netip.Addr {
+	addr, err := netip.ParseAddr(client)
+	if err != nil {
+		return netip.Addr{}
+	}
+	if addr = plain(addr); addr.Is4() {
+		return addr
+	}
+	return netip.PrefixFrom(addr, 64).Masked().Addr()
+}

@@ -90,6 +90,7 @@ var (
 // What may be otherwise in a moment.
 var (
 	busy             = later(503, "gatehouse has too many exchanges under way: try again in a moment.")
+	crowded          = later(503, "Too many requests for tokens are on their way from your address, or to gatehouse: try again in a moment.")
 	tooOften         = later(429, "You exchange too many tokens: try again in a moment, and use each for as long as it lives.")
 	cannotTell       = later(503, "Whether the actor may act for you cannot be asked now: try again in a moment.")
 	unavailable      = later(503, "The API server made no token: try again in a moment, or ask your administrator.")

@@ -74,11 +74,12 @@ type Config struct {
 
 // Server is the http.Handler of the endpoint.
 type Server struct {
-	cfg      Config
-	metrics  *metrics
-	rates    *rates
-	slots    chan struct{}
-	metadata []byte
+	cfg       Config
+	metrics   *metrics
+	rates     *rates
+	strangers *places
+	slots     chan struct{}
+	metadata  []byte
 }
 
 // maxUnderWay is how many exchanges are under way at a time. Each costs two
@@ -118,7 +119,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the metadata: %w", err)
 	}
-	return &Server{cfg: cfg, metrics: m, rates: newRates(cfg.PerMinute), slots: make(chan struct{}, maxUnderWay), metadata: metadata}, nil
+	return &Server{cfg: cfg, metrics: m, rates: newRates(cfg.PerMinute), strangers: newPlaces(maxStrangers), slots: make(chan struct{}, maxUnderWay), metadata: metadata}, nil
 }
 
 // ServeHTTP answers one request.
@@ -196,12 +197,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 
 // exchange is the straight line: form, who asks, how often, for what.
 func (s *Server) exchange(x *trade, w http.ResponseWriter, r *http.Request) (*issued, *fault) {
-	form, fault := s.readForm(w, r)
+	form, fault := s.admit(x, w, r)
 	if fault != nil {
-		return nil, fault
-	}
-	x.target = form.target()
-	if x.subject, fault = s.signIn(x, r, form.subject); fault != nil {
 		return nil, fault
 	}
 	if !s.rates.allow(x.subject.Name, x.start) {
@@ -217,6 +214,24 @@ func (s *Server) exchange(x *trade, w http.ResponseWriter, r *http.Request) (*is
 		return s.accountToken(x, r, form)
 	}
 	return s.session(x, r, form)
+}
+
+// admit is the part of strangers: what they want, and who they are.
+func (s *Server) admit(x *trade, w http.ResponseWriter, r *http.Request) (*form, *fault) {
+	leave, ok := s.strangers.enter(x.client)
+	if !ok {
+		return nil, crowded
+	}
+	defer leave()
+	form, fault := s.readForm(w, r)
+	if fault != nil {
+		return nil, fault
+	}
+	x.target = form.target()
+	if x.subject, fault = s.signIn(x, r, form.subject); fault != nil {
+		return nil, fault
+	}
+	return form, nil
 }
 
 // signIn returns whom one of the tokens names.

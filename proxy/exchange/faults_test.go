@@ -76,6 +76,10 @@ func faultTests() []faultTest {
 		edited("inQuery", inQuery, func(r *http.Request) { r.URL.RawQuery = "subject_token=query-canary&pretty=query-canary" }),
 		edited("inQuery", inQuery, func(r *http.Request) { r.URL.RawQuery = "x" }),
 		edited("tooLong", tooLong, body(good+"&x="+strings.Repeat("x", maxForm))),
+		edited("tooLong", tooLong, func(r *http.Request) {
+			body(good + "&x=" + strings.Repeat("x", maxForm))(r)
+			r.ContentLength = -1 // it does not say so before
+		}),
 		{name: "slow", want: slow, world: func(c *Config) { c.BodyTime = 20 * time.Millisecond }, edit: func(r *http.Request) {
 			body, _ := io.Pipe() // nobody writes to it
 			r.Body, r.ContentLength, r.GetBody = body, -1, nil
@@ -147,6 +151,12 @@ func faultTests() []faultTest {
 		{name: "busy", want: busy, given: func(_ *testing.T, w *world) []string {
 			for range maxUnderWay {
 				w.slots <- struct{}{}
+			}
+			return nil
+		}},
+		{name: "crowded", want: crowded, given: func(_ *testing.T, w *world) []string {
+			for range maxStrangers / 2 {
+				_, _ = w.strangers.enter("127.0.0.1")
 			}
 			return nil
 		}},

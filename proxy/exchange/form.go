@@ -109,6 +109,9 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request) (*form, *fault
 }
 
 func (s *Server) readValues(w http.ResponseWriter, r *http.Request) (url.Values, *fault) {
+	if r.ContentLength > maxForm {
+		return nil, tooLong
+	}
 	// Not every writer has deadlines; net/http's have.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(s.cfg.BodyTime))
