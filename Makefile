@@ -112,7 +112,7 @@ soak: ## a gatehouse under steady load for FOR, such as 20m: nothing of it may g
 .PHONY: fuzz
 FUZZTIME ?= 60s
 fuzz: ## each fuzz test for FUZZTIME
-	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc/distributed:FuzzEndpoint auth/oidc/distributed:FuzzFind auth/oidc/entra:FuzzGUID auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/revocation:FuzzParse auth/scope:FuzzParse auth/session:FuzzAuthenticateToken auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader proxy/impersonate:FuzzWanted proxy/address:FuzzCaller proxy/audit:FuzzRequestURI proxy/serve:FuzzProxyHeader proxy/h2:FuzzFrames cmd/migrate:FuzzText cmd/exchange:FuzzRecord cmd/exchange:FuzzAnswer; do \
+	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc/distributed:FuzzEndpoint auth/oidc/distributed:FuzzFind auth/oidc/entra:FuzzGUID auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/revocation:FuzzParse auth/scope:FuzzParse auth/session:FuzzAuthenticateToken auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader proxy/impersonate:FuzzWanted proxy/address:FuzzCaller proxy/audit:FuzzRequestURI proxy/serve:FuzzProxyHeader proxy/h2:FuzzFrames proxy/exchange:FuzzForm cmd/migrate:FuzzText cmd/exchange:FuzzRecord cmd/exchange:FuzzAnswer; do \
 		echo "== $$target"; \
 		$(GO) test ./$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) || exit 1; \
 	done
