@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/google/uuid"
@@ -186,13 +187,25 @@ type issued struct {
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	x := &trade{id: uuid.NewString(), client: s.cfg.Door.Client(r), start: s.cfg.Now(), target: targetNone}
 	w.Header().Set("Audit-Id", x.id)
-	x.issued, x.fault = s.exchange(x, w, r)
+	x.issued, x.fault = s.guarded(x, w, r)
 	if x.fault == nil {
 		writeToken(w, x.issued, s.cfg.Now())
 	} else {
 		writeError(w, x.fault)
 	}
 	s.record(x, r)
+}
+
+// guarded is exchange, of which a panic ends nothing but itself.
+func (s *Server) guarded(x *trade, w http.ResponseWriter, r *http.Request) (made *issued, f *fault) {
+	defer func() {
+		if recover() != nil {
+			// The value may hold anything, a token too; the stack names functions.
+			s.cfg.Log.Error("panic while exchanging a token", "audit_id", x.id, "stack", string(debug.Stack()))
+			made, f = nil, internal
+		}
+	}()
+	return s.exchange(x, w, r)
 }
 
 // exchange is the straight line: form, who asks, how often, for what.

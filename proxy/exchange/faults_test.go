@@ -39,6 +39,11 @@ func (forbearing) SignIn(*http.Request, string, string) (*auth.Identity, error) 
 	return nil, errors.New("canary")
 }
 
+// panicking is a door in which something is broken.
+type panicking struct{ Door }
+
+func (panicking) SignIn(*http.Request, string, string) (*auth.Identity, error) { panic("canary") }
+
 func header(name string, values ...string) func(*http.Request) {
 	return func(r *http.Request) { r.Header[name] = values }
 }
@@ -166,6 +171,7 @@ func faultTests() []faultTest {
 		}},
 		form("cannotTell", cannotTell, actor("canary.lost.token")...),
 		{name: "internal", want: internal, world: func(c *Config) { c.Door = forbearing{c.Door} }},
+		{name: "internal", want: internal, world: func(c *Config) { c.Door = panicking{c.Door} }},
 		ofAccount("notAcceptedThere", notAcceptedThere, "denied", "subject_token", "canary.account.token"),
 	}
 	for _, name := range []string{"", ":", "dev", "dev:", ":job", "dev:job:x", "Dev:job", "dev:job/", "dev:../x", "dev:a..b", "dev:.job", "dev:job%2ftoken", "de.v:job", "dev:jöb", "dev:" + strings.Repeat("x", 254)} {
