@@ -210,7 +210,8 @@ func (p *parts) loadRevocations() ([]string, error) {
 	p.log.Info("revocations loaded", "file", file, "entries", list.Len())
 	var warnings []string
 	for _, issuer := range list.Issuers() {
-		if !p.issuers.knows(issuer) && !p.settings.TokenReview { // the cluster's own issuer is not known here
+		// The cluster's own issuer is not known here; that of session tokens is us.
+		if !p.issuers.knows(issuer) && !p.settings.TokenReview && issuer != p.settings.Exchange.URL {
 			warnings = append(warnings, fmt.Sprintf("the issuer %q of the revocation file is not configured, so that its entries deny nobody", issuer))
 		}
 	}

@@ -317,6 +317,8 @@ func TestSessionsEnd(t *testing.T) {
 		says   string
 	}{
 		"its id":            {false, revoke("jti: JTI"), said},
+		"its id and issuer": {false, revoke("jti: JTI\n  issuer: " + exchangeURL), said},
+		"its user, dated":   {false, revoke("user: bea\n  issuedBefore: 2999-01-01T00:00:00Z"), said},
 		"its user":          {false, revoke("user: bea"), said},
 		"the first token":   {false, revoke("jti: first\n  issuer: ISSUER"), said},
 		"the first subject": {false, revoke("issuer: ISSUER\n  subject: bea"), said},
@@ -364,9 +366,34 @@ func TestSessionsEnd(t *testing.T) {
 			if a := e.exchange(t, first); a.Error != "invalid_request" {
 				t.Errorf("it is exchanged for %+v", a)
 			}
-			mustNotHold(t, "the log", e.log.text(), first, again, token)
+			mustNotHold(t, "the log", e.log.text(), first, again, token, "deny nobody")
 		})
 	}
+}
+
+// Promise: a session goes on while the issuer that it began with is down: it was
+// judged when it was made, and what can end it is known here. Nobody is made a new
+// one by a token that cannot be judged.
+func TestSessionsGoOnWithoutTheirIssuer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	issuer := w.newIssuer(t)
+	settings := w.oidc(issuer, map[string]string{"SESSION_KEY_DIR": newSessionKeys(t)})
+	e := w.exchanges(t, settings)
+	e.awaitReady(t, http.StatusOK, "issuer/"+issuer.URL+" ok")
+	token := issuer.Token(authtest.Claims{"sub": "bea"})
+	session := e.session(t, token).Token
+	issuer.SetDown(true)
+	e.stop()
+	e.wait(t)
+	later := w.exchanges(t, settings) // which has no keys of the issuer
+	if a := later.exchange(t, token); a.code != http.StatusServiceUnavailable || a.Error != "temporarily_unavailable" {
+		t.Errorf("by a token that cannot be judged: %+v", a)
+	}
+	if got := later.ask(t, session, "/version"); got.code != http.StatusOK {
+		t.Errorf("the session: %+v", got)
+	}
+	later.session(t, session, "scope", "read-only")
 }
 
 // jtiOf returns the id of a session token.
