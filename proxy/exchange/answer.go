@@ -118,7 +118,7 @@ func refused(err error) *fault {
 		return internal
 	}
 	if why.Code == http.StatusServiceUnavailable || why.Code == http.StatusTooManyRequests {
-		return later(why.Code, why.Message)
+		return later(why.Code, described(why.Message))
 	}
 	return invalidRequest(described(why.Message)) // RFC 8693 section 2.2.2
 }
