@@ -33,7 +33,7 @@ func formFaults() map[string]explained {
 		"notForm":              {notForm, "Another `Content-Type`, a body that was cut off, a `;` in it, or `Content-Encoding`.", "Send a form, as any OAuth library does."},
 		"inQuery":              {inQuery, "The URL has a query.", "Put every parameter into the body."},
 		"tooLong":              {tooLong, "The body has more than 256 KiB.", "Two tokens of 32 KiB have room, however they are encoded."},
-		"slow":                 {slow, "The body took longer than `GATEHOUSE_BODY_TIMEOUT`.", "Look at what is between the client and gatehouse."},
+		"slow":                 {slow, "The body took longer than 10 seconds, or `GATEHOUSE_BODY_TIMEOUT` if that is less.", "Look at what is between the client and gatehouse."},
 		"twice":                {twice, "A parameter stands twice; `audience` alone may.", "Send each once. Several words of a scope go into one parameter."},
 		"noGrantType":          {noGrantType, "There is no `grant_type`.", "Name it."},
 		"otherGrantType":       {otherGrantType, "`grant_type` is another.", "Nobody signs in here: an issuer does that."},
@@ -80,6 +80,7 @@ func grantFaults() map[string]explained {
 func passingFaults() map[string]explained {
 	return map[string]explained{
 		"busy":        {busy, "64 exchanges are under way.", "Look at how long the API server takes to answer."},
+		"crowded":     {crowded, "128 requests whose sender is not known yet are under way, or half of that from one address (a /64 of IPv6).", "Look for clients that begin forms and do not end them. Behind a load balancer see `GATEHOUSE_TRUSTED_PROXIES`: without it all come from one address."},
 		"tooOften":    {tooOften, "More than `GATEHOUSE_EXCHANGE_RATE` in a minute.", "Keep tokens for as long as they live: `gatehouse exchange` does."},
 		"cannotTell":  {cannotTell, "The SubjectAccessReview got no answer.", "The log has the reason; `/readyz?verbose` says if gatehouse lacks the right to ask."},
 		"unavailable": {unavailable, "The API server did not answer the TokenRequest, or not as it should.", "The log lines with the audit id, and of the request to the API server, have the reason."},
