@@ -40,6 +40,8 @@ type Config struct {
 	Node bool
 	// Images are those that the node knows. Default: none.
 	Images map[string]kubelet.Image
+	// ImagesOnly has the node run nothing but Images.
+	ImagesOnly bool
 	// StartTimeout limits Start and StartAPIServer. Default: 2 minutes.
 	StartTimeout time.Duration
 }
@@ -139,7 +141,8 @@ func (c *Cluster) startNode(ctx context.Context) (err error) {
 	c.node, err = kubelet.Start(ctx, kubelet.Config{
 		Name: NodeName, Dir: filepath.Join(c.cfg.Dir, "pods"),
 		Kubeconfig: c.files.nodeConfig, SchedulerKubeconfig: c.files.schedulerConfig,
-		Serving: c.files.node, ClientCAFile: c.files.nodeCA, Client: apiServerName, Images: c.cfg.Images,
+		Serving: c.files.node, ClientCAFile: c.files.nodeCA, Client: apiServerName,
+		Images: c.cfg.Images, ImagesOnly: c.cfg.ImagesOnly,
 	})
 	return err
 }

@@ -29,14 +29,15 @@ type container struct {
 
 	mu      sync.Mutex // guards what follows
 	ended   *corev1.ContainerStateTerminated
-	waiting string // why it does not run yet, of an image that is known
+	reason  string // why it does not run yet, of an image that is known
+	waiting string // the same, in words
 	running bool
 	ready   bool
 	inside  task // what a process in its root has, of an image that is known
 }
 
 func newContainer(ctx context.Context, dir string, spec corev1.Container) *container {
-	c := &container{spec: spec, dir: dir, started: time.Now(), resize: make(chan remotecommand.TerminalSize), done: make(chan struct{})}
+	c := &container{spec: spec, dir: dir, started: time.Now(), reason: "ContainerCreating", resize: make(chan remotecommand.TerminalSize), done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	if spec.Stdin {
 		c.input, c.stdin = io.Pipe()
@@ -100,7 +101,7 @@ func (c *container) state() corev1.ContainerState {
 		return corev1.ContainerState{Terminated: c.ended}
 	}
 	if c.image != nil && !c.running {
-		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating", Message: c.waiting}}
+		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: c.reason, Message: c.waiting}}
 	}
 	return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(c.started).Rfc3339Copy()}}
 }

@@ -166,3 +166,33 @@ func copyProgram(from, to string) error {
 	}
 	return target.Close()
 }
+
+// Try runs an image's program with args as a pod would, in a root below dir, and
+// returns why it cannot on this machine: a user who is not root needs user
+// namespaces, which some machines deny. A program that ends with a code other than
+// 0 fails, too.
+func Try(ctx context.Context, dir string, image Image, args ...string) error {
+	root, err := os.MkdirTemp(dir, "try-")
+	if err != nil {
+		return fmt.Errorf("try to run a pod: %w", err)
+	}
+	defer os.RemoveAll(root)
+	if err := os.Chmod(root, 0o755); err != nil {
+		return fmt.Errorf("try to run a pod: %w", err)
+	}
+	entrypoint := "/" + filepath.Base(image.Entrypoint)
+	if err := copyProgram(image.Entrypoint, root+entrypoint); err != nil {
+		return fmt.Errorf("try to run a pod: %w", err)
+	}
+	user := int64(65532) // of gatehouse's own image, as of any other that is not root
+	p := &corev1.Pod{Spec: corev1.PodSpec{SecurityContext: &corev1.PodSecurityContext{RunAsUser: &user, RunAsGroup: &user}}}
+	attributes, _, err := inRoot(root, p, &corev1.Container{})
+	if err != nil {
+		return fmt.Errorf("try to run a pod: %w", err)
+	}
+	t := task{dir: "/", command: append([]string{entrypoint}, args...), env: []string{}, attributes: attributes, grace: defaultGrace}
+	if err := t.run(ctx); err != nil {
+		return fmt.Errorf("try to run a pod: %w", err)
+	}
+	return nil
+}

@@ -27,7 +27,8 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/pki"
 )
 
-// Config says which node to be. Every field but Images is required.
+// Config says which node to be. Every field but Images and
+// ImagesOnly is required.
 type Config struct {
 	// Name is the node's.
 	Name string
@@ -43,6 +44,10 @@ type Config struct {
 	// Images are those that are known, by their names in pods. A container of
 	// another is its command, or nothing.
 	Images map[string]Image
+	// ImagesOnly has containers of other images wait, as for an image that cannot
+	// be pulled, whatever their command: for a node that takes pods of people, who
+	// must not reach this machine by them.
+	ImagesOnly bool
 }
 
 // Kubelet is a running node.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -138,6 +141,12 @@ func (k *Kubelet) startContainer(p *pod, spec corev1.Container) {
 		k.running.Go(func() { k.runImage(c, p.spec) })
 		return
 	}
+	if k.cfg.ImagesOnly {
+		c.image, c.reason = &Image{}, "ErrImagePull"
+		c.waiting = "the stand-in node knows no image but " + strings.Join(slices.Sorted(maps.Keys(k.cfg.Images)), ", ")
+		close(c.done)
+		return
+	}
 	k.running.Go(func() {
 		c.run()
 		k.reportOf(p.uid)
@@ -178,6 +187,9 @@ func (k *Kubelet) report(p *pod) {
 		defer cancel()
 		_, err = k.api.CoreV1().Pods(p.namespace).
 			Patch(ctx, p.name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	}
+	if apierrors.IsNotFound(err) {
+		return // it was deleted meanwhile
 	}
 	if err != nil {
 		k.complain("report", p.spec, err)

@@ -45,6 +45,10 @@ func (k *Kubelet) containerOf(w http.ResponseWriter, r *http.Request) *container
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return nil
 	}
+	if state := c.state(); state.Waiting != nil {
+		http.Error(w, fmt.Sprintf("container %q in pod %q is waiting to start: %s", c.spec.Name, r.PathValue("pod"), state.Waiting.Reason), http.StatusBadRequest)
+		return nil
+	}
 	return c
 }
 

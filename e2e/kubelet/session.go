@@ -32,7 +32,7 @@ func (k *Kubelet) session(parent context.Context, w http.ResponseWriter, r *http
 	defer k.mu.Unlock()
 	k.sessions[id] = r.URL.Path
 	k.running.Add(1)
-	return ctx, hijacked{w, cancel}, func() {
+	return ctx, hijacked{w, cancel, k.ctx}, func() {
 		cancel()
 		k.mu.Lock()
 		defer k.mu.Unlock()
@@ -46,6 +46,7 @@ func (k *Kubelet) session(parent context.Context, w http.ResponseWriter, r *http
 type hijacked struct {
 	http.ResponseWriter
 	ended func()
+	node  context.Context // with which every connection ends: Stop waits for them
 }
 
 // Hijack hands over the connection.
@@ -55,6 +56,7 @@ func (h hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	watched := &watchedConn{Conn: conn, ended: make(chan struct{}), tell: h.ended}
+	context.AfterFunc(h.node, func() { conn.Close() })
 	early, err := buffered.Reader.Peek(buffered.Reader.Buffered())
 	if err != nil {
 		return nil, nil, err
