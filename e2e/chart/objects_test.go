@@ -66,6 +66,7 @@ func podRows() []row {
 		{"replicaCount", 3, nil, deployment, ".spec.replicas", 3},
 		{"revisionHistoryLimit", 3, nil, deployment, ".spec.revisionHistoryLimit", 3},
 		{"updateStrategy.type", "Recreate", nil, deployment, ".spec.strategy.type", "Recreate"},
+		{"updateStrategy.type", "Recreate", nil, deployment, ".spec.strategy.rollingUpdate", nil},
 		{"updateStrategy.rollingUpdate.maxSurge", 3, nil, deployment, ".spec.strategy.rollingUpdate.maxSurge", 3},
 		{"updateStrategy.rollingUpdate.maxUnavailable", 3, nil, deployment, ".spec.strategy.rollingUpdate.maxUnavailable", 3},
 		{"autoscaling.enabled", true, nil, hpa, ".spec.scaleTargetRef", m{"apiVersion": "apps/v1", "kind": "Deployment", "name": "gatehouse"}},
