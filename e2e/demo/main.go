@@ -57,10 +57,20 @@ func run(ctx context.Context, out io.Writer, once bool) error {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
+	nodeLog, err := logNode(dir)
+	if err != nil {
+		return err
+	}
+	defer nodeLog.Close()
 	page := newPage(out)
 	started := time.Now()
 	// The processes outlive ctx, so that they end in order, not all at Ctrl-C.
 	lasting := context.WithoutCancel(ctx)
+	var fetched *helmFetch
+	if !once {
+		fetched = fetchHelm(ctx, dir)
+		defer fetched.cancel()
+	}
 	set, err := raise(ctx, lasting, dir, out)
 	if err != nil {
 		return err
@@ -78,7 +88,7 @@ func run(ctx context.Context, out io.Writer, once bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	page.invite(set)
+	page.invite(set, dir, forChart(ctx, dir, fetched))
 	<-ctx.Done()
 	fmt.Fprintln(out, "\nStopping.")
 	return verdict(failed)
@@ -101,7 +111,7 @@ func raise(ctx, lasting context.Context, dir string, out io.Writer) (*set, error
 	starting, abandon := context.WithCancel(lasting)
 	finished := make(chan result, 1)
 	go func() {
-		s, err := stage.Start(starting, stage.Config{Dir: dir, Progress: out})
+		s, err := stage.Start(starting, stage.Config{Dir: dir, Progress: out, Cluster: withNode(dir)})
 		finished <- result{s, err}
 	}()
 	select {

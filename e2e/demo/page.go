@@ -98,15 +98,18 @@ func (p *page) shade(s string, ok bool) string {
 	return p.paint(red, s)
 }
 
-// invite says what one may try while the demo stays up.
-func (p *page) invite(t *set) {
+// invite says what one may try while the demo stays up in dir. more are lines of
+// their own.
+func (p *page) invite(t *set, dir, more string) {
 	fmt.Fprintf(p.out, "\n%s\n", p.paint(bold, "Try it, in another terminal"))
 	kubectl := quote(t.kubectlLink) + " --kubeconfig " + quote(t.config)
 	fmt.Fprintf(p.out, "  %s --context alice get deployments\n", kubectl)
 	fmt.Fprintf(p.out, "  %s --context bob delete deployment hello\n", kubectl)
+	fmt.Fprintf(p.out, "\nThe documents call this directory DEMO:\n  DEMO=%s\n", quote(dir))
 	fmt.Fprintf(p.out, "\nOther contexts: %s.\nHealth and metrics: %s/readyz?verbose %s/metrics\nToken exchange: %s\n",
 		strings.Join([]string{robot, newcomer, heidi, ivan, builder, vault, grace, job, agent, late, forger, stranger, nobody}, ", "), t.gate.OpsURL(), t.gate.OpsURL(), t.gate.ExchangeURL())
-	fmt.Fprintln(p.out, "The cluster has no node, so its pods stay pending. Ctrl-C ends everything and removes its files.")
+	fmt.Fprint(p.out, more)
+	fmt.Fprintln(p.out, "Ctrl-C ends everything and removes its files.")
 }
 
 // quote writes a path so that a shell takes it for one word.

@@ -13,6 +13,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/e2e/gatehouse"
 	"github.com/kube-gatehouse/gatehouse/e2e/kubeconfig"
 	"github.com/kube-gatehouse/gatehouse/e2e/kubectl"
+	"github.com/kube-gatehouse/gatehouse/e2e/pki"
 	"github.com/kube-gatehouse/gatehouse/e2e/stage"
 )
 
@@ -71,6 +72,10 @@ func newSet(ctx context.Context, s *stage.Stage, dir string) (*set, error) {
 	}
 	var err error
 	if t.secrets[stranger], err = foreignToken(s); err != nil {
+		return nil, err
+	}
+	// For whoever writes settings of their own.
+	if err := pki.WriteFile(filepath.Join(dir, "issuer", "url"), []byte(s.Issuer.URL+"\n")); err != nil {
 		return nil, err
 	}
 	if t.partner, err = newIssuer(dir, "partner"); err != nil {
