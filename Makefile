@@ -152,7 +152,7 @@ tools:
 	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v node >/dev/null && command -v npm >/dev/null || missing="$$missing nodejs npm"; \
 	PATH="$$PATH:/usr/sbin"; for daemon in haproxy nginx; do command -v $$daemon >/dev/null || missing="$$missing $$daemon"; done; \
-	for program in buildah runc; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	for program in buildah runc curl jq; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	/usr/bin/python3 -c 'import kubernetes' 2>/dev/null || missing="$$missing python3-kubernetes"; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -q && apt-get install -qy $$missing; fi

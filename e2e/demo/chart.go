@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,8 +40,7 @@ func logNode(dir string) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the node's log: %w", err)
 	}
-	klog.LogToStderr(false)
-	klog.SetOutput(f)
+	klog.SetSlogLogger(slog.New(slog.NewTextHandler(f, nil)))
 	return f, nil
 }
 

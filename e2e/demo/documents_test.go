@@ -71,51 +71,22 @@ func startDemo(ctx context.Context, t *testing.T) (printed []string, dir string)
 	}
 }
 
-// Promise: docs/quickstart-in-a-cluster.md is what happens: the demo prints what it
-// shows, and each command, as written and in order, does what it shows. (Of what
-// is written, the demo's directory and the ports are other ones.)
-func TestQuickstart(t *testing.T) {
-	if !helm.CanRun() {
-		t.Skip("helm is built for linux/amd64 alone")
-	}
-	if testing.Short() {
-		t.Skip("it starts the demo")
-	}
-	source, err := build.ModuleDir(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := filepath.Dir(source)
-	page, err := os.ReadFile(filepath.Join(root, "docs", "quickstart-in-a-cluster.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	quickstart := parse(string(page))
-	if steps := quickstart.steps; len(steps) < 20 || steps[0].command != "make demo" {
-		t.Fatalf("the page has the steps %+v", steps)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-	defer cancel()
-	started := time.Now()
-	printed, dir := startDemo(ctx, t)
-	up := time.Since(started)
-	for _, line := range quickstart.printed {
-		if !slices.ContainsFunc(printed, func(l string) bool { return settled(l) == settled(line) }) {
-			t.Errorf("the demo does not print %q, but\n%s", line, strings.Join(printed, "\n"))
-		}
-	}
-	home := t.TempDir()
-	s := openShell(ctx, t, root, "PATH="+os.Getenv("PATH"), "HOME="+home, "NO_PROXY=127.0.0.1,localhost")
-	s.play(ctx, t, quickstart.steps[1:], thisRun(t, string(page), dir))
-	t.Logf("the demo invited after %s, and the page was done after %s", up.Round(time.Second), time.Since(started).Round(time.Second))
-	testOtherPods(ctx, t, s, dir)
-}
+// addresses finds where the demo's gatehouse and its ops port are in what it prints.
+var addresses = regexp.MustCompile(`gatehouse listens on https://(127\.0\.0\.1:\d+)\.|Health and metrics: http://(127\.0\.0\.1:\d+)/`)
 
-// thisRun puts the demo's directory and free ports in place of those of a page.
-func thisRun(t *testing.T, page, dir string) *strings.Replacer {
+// thisRun puts the demo's directory and addresses, and free ports, in place of those
+// of a page.
+func thisRun(t *testing.T, page, dir string, printed []string) *strings.Replacer {
 	t.Helper()
 	pairs := []string{regexp.MustCompile(`/tmp/gatehouse-demo-\d+`).FindString(page), dir}
-	ports := []string{"10443", "10080", "9443"}
+	for _, found := range addresses.FindAllStringSubmatch(strings.Join(printed, "\n"), -1) {
+		if found[1] != "" {
+			pairs = append(pairs, "127.0.0.1:8443", found[1])
+		} else {
+			pairs = append(pairs, "127.0.0.1:8080", found[2])
+		}
+	}
+	ports := []string{"10443", "10080", "9443", "9080"}
 	free, err := proc.Ports(len(ports))
 	if err != nil {
 		t.Fatal(err)
@@ -126,12 +97,64 @@ func thisRun(t *testing.T, page, dir string) *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
+// Promise: docs/tutorial.md and docs/quickstart-in-a-cluster.md are what happens: the
+// demo prints what they show, and each command, as written and in order, does what
+// they show. (Of what is written, the demo's directory and the ports are other ones.)
+func TestDocuments(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts the demo")
+	}
+	source, err := build.ModuleDir(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Dir(source)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	defer cancel()
+	started := time.Now()
+	printed, dir := startDemo(ctx, t)
+	t.Logf("the demo invited after %s", time.Since(started).Round(time.Second))
+	for _, row := range []struct {
+		page  string
+		where string // the reader has to be
+		skip  bool
+	}{
+		{"quickstart-in-a-cluster.md", root, !helm.CanRun()},
+		{"tutorial.md", t.TempDir(), false},
+	} {
+		t.Run(row.page, func(t *testing.T) {
+			if row.skip {
+				t.Skip("helm is built for linux/amd64 alone")
+			}
+			b, err := os.ReadFile(filepath.Join(root, "docs", row.page))
+			if err != nil {
+				t.Fatal(err)
+			}
+			page := parse(string(b))
+			if steps := page.steps; len(steps) < 20 || steps[0].command != "make demo" {
+				t.Fatalf("the page has the steps %+v", steps)
+			}
+			for _, line := range page.printed {
+				if !slices.ContainsFunc(printed, func(l string) bool { return settled(l) == settled(line) }) {
+					t.Errorf("the demo does not print %q, but\n%s", line, strings.Join(printed, "\n"))
+				}
+			}
+			begun := time.Now()
+			openShell(ctx, t, row.where).play(ctx, t, page.steps[1:], thisRun(t, string(b), dir, printed))
+			t.Logf("the page was done in %s", time.Since(begun).Round(time.Second))
+		})
+	}
+	t.Run("other pods", func(t *testing.T) { testOtherPods(ctx, t, dir) })
+}
+
 // Promise: a pod that somebody tries on the demo never becomes a process of their
 // machine: it waits, says for what, and nobody gets into it.
-func testOtherPods(ctx context.Context, t *testing.T, s *shell, dir string) {
+func testOtherPods(ctx context.Context, t *testing.T, dir string) {
+	t.Helper()
 	reached := filepath.Join(dir, "reached")
 	const waits = "kubectl wait pod/try --namespace dev --timeout=1m --for=jsonpath='{.status.containerStatuses[0].state.waiting.reason}'=ErrImagePull"
-	s.play(ctx, t, []step{
+	openShell(ctx, t, dir).play(ctx, t, []step{
+		{0, "export PATH=$PWD:$PATH KUBECONFIG=$PWD/cluster/admin.kubeconfig", nil},
 		{0, "kubectl run try --namespace dev --image=busybox --restart=Never --command -- touch " + reached, []string{"pod/try created"}},
 		{0, waits, []string{"pod/try condition met"}},
 		{0, "kubectl get pod try --namespace dev -o jsonpath='{.status.containerStatuses[0].state.waiting.message}'",
