@@ -15,6 +15,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/cmd/reload"
 	"github.com/kube-gatehouse/gatehouse/proxy"
 	"github.com/kube-gatehouse/gatehouse/proxy/exchange"
+	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
 	"github.com/kube-gatehouse/gatehouse/proxy/serve"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
@@ -210,7 +211,7 @@ const formTime = 10 * time.Second
 func (p *parts) newExchange(door *proxy.Proxy) (http.Handler, error) {
 	cfg := exchange.Config{
 		URL: p.settings.Exchange.URL, Door: door, Sessions: p.sessions,
-		Nameable:  func(id *auth.Identity) error { return p.names.Check(auth.KindSession, &id.User) },
+		Nameable:  p.nameable,
 		PerMinute: p.settings.Exchange.PerMinute, BodyTime: min(p.settings.Limits.BodyTimeout, formTime),
 		Audit: p.audit, Metrics: p.metrics, Log: p.log,
 	}
@@ -218,4 +219,14 @@ func (p *parts) newExchange(door *proxy.Proxy) (http.Handler, error) {
 		cfg.Actors = upstream.NewAccessReviewer(&p.upstream)
 	}
 	return exchange.New(cfg)
+}
+
+// nameable returns an error for a user whom a session may not name. A ServiceAccount
+// is none even if its name is allowed: constrained impersonation takes its name alone,
+// without what a session says of itself.
+func (p *parts) nameable(id *auth.Identity) error {
+	if impersonate.IsServiceAccount(id.Name) {
+		return errors.New("a session names no ServiceAccount")
+	}
+	return p.names.Check(auth.KindSession, &id.User)
 }

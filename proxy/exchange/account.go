@@ -49,6 +49,7 @@ func (s *Server) accountToken(x *trade, r *http.Request, f *form) (*issued, *fau
 		return nil, internal
 	}
 	answer := s.call(r, "/api/v1/namespaces/"+f.account.namespace+"/serviceaccounts/"+f.account.name+"/token", f.subject.token, body)
+	x.requestID = answer.header.Get("Audit-Id")
 	switch answer.code {
 	case http.StatusOK, http.StatusCreated:
 	case http.StatusForbidden:

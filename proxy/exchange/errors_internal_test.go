@@ -65,7 +65,7 @@ func grantFaults() map[string]explained {
 		"shortAccount":     {shortAccount, "`expires_in` below 600: the API server makes none that are shorter.", "Ask for 600 or more."},
 		"noSessions":       {noSessions, "`GATEHOUSE_SESSION_KEY_DIR` is not set.", "Set it, or ask for a ServiceAccount's token."},
 		"wrongKind":        {wrongKind, "A credential that is no token of somebody.", "Send a token."},
-		"notNameable":      {notNameable, "A name that begins with `system:` or `kubeadm:`, as a ServiceAccount's does.", "A ServiceAccount's token can be exchanged for a ServiceAccount's. `GATEHOUSE_ALLOWED_RESERVED_NAMES` can allow others."},
+		"notNameable":      {notNameable, "A name that begins with `system:` or `kubeadm:`, as a ServiceAccount's does.", "A ServiceAccount's token can be exchanged for a ServiceAccount's. `GATEHOUSE_ALLOWED_RESERVED_NAMES` can allow names that are no ServiceAccount's."},
 		"tooLarge":         {tooLarge, "The session token would have more than 32 KiB.", "Have the issuer send those groups alone that the cluster knows."},
 		"tooManySteps":     {tooManySteps, "More than 16 credentials or 4 actors in a chain, or an actor whose own token has an actor.", "Exchange the first token instead."},
 		"ending":           {ending, "It ends within a second.", "Sign in again."},
@@ -79,7 +79,7 @@ func grantFaults() map[string]explained {
 // passingFaults are those that may be otherwise in a moment.
 func passingFaults() map[string]explained {
 	return map[string]explained{
-		"busy":        {busy, "64 exchanges are under way.", "Look at how long the API server takes to answer."},
+		"busy":        {busy, "64 exchanges are under way, or this user has as many as are still free.", "Look at how long the API server takes to answer."},
 		"crowded":     {crowded, "128 requests whose sender is not known yet are under way, or half of that from one address (a /64 of IPv6).", "Look for clients that begin forms and do not end them. Behind a load balancer see `GATEHOUSE_TRUSTED_PROXIES`: without it all come from one address."},
 		"tooOften":    {tooOften, "More than `GATEHOUSE_EXCHANGE_RATE` in a minute.", "Keep tokens for as long as they live: `gatehouse exchange` does."},
 		"cannotTell":  {cannotTell, "The SubjectAccessReview got no answer.", "The log has the reason; `/readyz?verbose` says if gatehouse lacks the right to ask."},

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/auth/scope"
 	"github.com/kube-gatehouse/gatehouse/auth/session"
+	"github.com/kube-gatehouse/gatehouse/proxy/address"
 	"github.com/kube-gatehouse/gatehouse/proxy/audit"
 	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
 )
@@ -78,14 +80,10 @@ type Server struct {
 	cfg       Config
 	metrics   *metrics
 	rates     *rates
-	strangers *places
-	slots     chan struct{}
+	strangers *places[netip.Addr]
+	slots     *places[string]
 	metadata  []byte
 }
-
-// maxUnderWay is how many exchanges are under way at a time. Each costs two
-// verdicts and a signature, or a request to the API server.
-const maxUnderWay = 64
 
 // New returns a Server. The error says what is missing in cfg, or that its
 // metrics are registered already.
@@ -120,7 +118,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the metadata: %w", err)
 	}
-	return &Server{cfg: cfg, metrics: m, rates: newRates(cfg.PerMinute), strangers: newPlaces(maxStrangers), slots: make(chan struct{}, maxUnderWay), metadata: metadata}, nil
+	return &Server{cfg: cfg, metrics: m, rates: newRates(cfg.PerMinute), strangers: newPlaces[netip.Addr](maxStrangers), slots: newPlaces[string](maxUnderWay), metadata: metadata}, nil
 }
 
 // ServeHTTP answers one request.
@@ -170,8 +168,10 @@ type trade struct {
 	actor   *auth.Identity
 	target  string // the closed set of the metric
 	account string // the ServiceAccount's, as namespace/name
-	issued  *issued
-	fault   *fault
+	// requestID is the audit id of the request to the API server that made its token.
+	requestID string
+	issued    *issued
+	fault     *fault
 }
 
 // issued is what was given.
@@ -217,12 +217,11 @@ func (s *Server) exchange(x *trade, w http.ResponseWriter, r *http.Request) (*is
 	if !s.rates.allow(x.subject.Name, x.start) {
 		return nil, tooOften
 	}
-	select { // of those who are signed in: strangers cannot take the places
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	default:
+	leave, ok := s.slots.enter(x.subject.Name) // strangers cannot take these places
+	if !ok {
 		return nil, busy
 	}
+	defer leave()
 	if form.account != nil {
 		return s.accountToken(x, r, form)
 	}
@@ -231,7 +230,7 @@ func (s *Server) exchange(x *trade, w http.ResponseWriter, r *http.Request) (*is
 
 // admit is the part of strangers: what they want, and who they are.
 func (s *Server) admit(x *trade, w http.ResponseWriter, r *http.Request) (*form, *fault) {
-	leave, ok := s.strangers.enter(x.client)
+	leave, ok := s.strangers.enter(address.Network(x.client))
 	if !ok {
 		return nil, crowded
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -151,14 +152,14 @@ func faultTests() []faultTest {
 		form("mayNotAct", mayNotAct, actor("canary.robot.token")...),
 
 		{name: "busy", want: busy, given: func(_ *testing.T, w *world) []string {
-			for range maxUnderWay {
-				w.slots <- struct{}{}
+			for i := range maxUnderWay { // each of another user
+				_, _ = w.slots.enter(strconv.Itoa(i))
 			}
 			return nil
 		}},
 		{name: "crowded", want: crowded, given: func(_ *testing.T, w *world) []string {
 			for range maxStrangers / 2 {
-				_, _ = w.strangers.enter("127.0.0.1")
+				_, _ = w.strangers.enter(netip.MustParseAddr("127.0.0.1"))
 			}
 			return nil
 		}},

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/address"
 )
 
 // held is a body that tells when somebody begins to read it, and ends when it is
@@ -73,11 +76,11 @@ func TestUnfinishedForms(t *testing.T) {
 // Promise: places are given back, and neither one address nor all together have
 // more than there are.
 func TestPlaces(t *testing.T) {
-	p := newPlaces(8)
+	p := newPlaces[netip.Addr](8)
 	var leave []func()
 	count := func(client string) (got int) {
 		for {
-			one, ok := p.enter(client)
+			one, ok := p.enter(address.Network(client))
 			if !ok {
 				return got
 			}

@@ -68,7 +68,7 @@ func (s *Server) record(x *trade, r *http.Request) {
 		attrs = append(attrs, slog.String("detail", x.fault.description))
 	}
 	if x.account != "" {
-		attrs = append(attrs, slog.String("service_account", x.account))
+		attrs = append(attrs, slog.String("service_account", x.account), slog.String("request_audit_id", x.requestID))
 	}
 	if x.subject != nil {
 		attrs = append(attrs, slog.String("credential", string(x.subject.Kind)), slog.String("user", bounded(x.subject.Name)))
