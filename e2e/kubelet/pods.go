@@ -138,7 +138,8 @@ func (k *Kubelet) startContainer(p *pod, spec corev1.Container) {
 	p.containers[spec.Name] = c
 	if image, known := k.cfg.Images[spec.Image]; known {
 		c.image = &image
-		k.running.Go(func() { k.runImage(c, p.spec) })
+		now := p.spec // which the next change replaces
+		k.running.Go(func() { k.runImage(c, now) })
 		return
 	}
 	if k.cfg.ImagesOnly {
