@@ -51,8 +51,11 @@ def watch_():
 
 
 def exec_():
-    return stream(core.connect_get_namespaced_pod_exec, "shell", "dev", command=["sh", "-c", "echo hello; echo oops >&2"],
-                  stdin=False, stdout=True, stderr=True, tty=False)
+    # What comes first, of two streams, is nobody's promise.
+    connection = stream(core.connect_get_namespaced_pod_exec, "shell", "dev", command=["sh", "-c", "echo hello; echo oops >&2"],
+                        stdin=False, stdout=True, stderr=True, tty=False, _preload_content=False)
+    connection.run_forever(timeout=30)
+    return connection.read_stdout(), connection.read_stderr(), connection.returncode
 
 
 def dynamic_():
