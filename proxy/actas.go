@@ -53,7 +53,7 @@ func (p *Proxy) actAs(x *exchange, r *http.Request) *answer {
 	switch {
 	case errors.Is(err, impersonate.ErrDenied):
 		p.metrics.actedAs("", "denied")
-		x.denied = wanted
+		x.denied, x.notAs = wanted, shownOf(r.Header)(wanted.Name)
 		return &mayNotActAs
 	case err != nil:
 		p.metrics.actedAs("", "failed")

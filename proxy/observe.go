@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
@@ -40,6 +41,7 @@ type exchange struct {
 	as          *auth.User     // whom the request is for, if it is somebody else
 	mode        string         // what allowed that
 	denied      *auth.User     // whom the caller may not act as
+	notAs       string         // his name, as the log shows it
 	refusal     *auth.Refusal  // why not
 	rejected    string         // the limit that was reached
 	outOfScope  string         // the word of the scope that does not allow it
@@ -126,17 +128,18 @@ func (p *Proxy) observe(x *exchange, r *http.Request) {
 	if !p.cfg.Log.Enabled(r.Context(), level) {
 		return
 	}
+	shown := shownOf(r.Header)
 	attrs := make([]slog.Attr, 0, 24)
 	attrs = append(attrs,
 		slog.String("audit_id", x.id),
 		slog.String("client", x.client),
 		slog.String("proto", r.Proto),
 		slog.String("method", bounded(r.Method)),
-		slog.String("path", bounded(r.URL.Path)),
+		slog.String("path", shown(r.URL.Path)),
 		slog.String("verb", x.kind.verb),
 	)
-	attrs = appendResource(attrs, x)
-	attrs = appendIdentity(attrs, x)
+	attrs = appendResource(attrs, x, shown)
+	attrs = appendIdentity(attrs, x, shown)
 	attrs = append(attrs,
 		slog.Int("status", x.writer.status),
 		slog.Int64("bytes", x.writer.bytes),
@@ -162,7 +165,7 @@ func (p *Proxy) observe(x *exchange, r *http.Request) {
 		attrs = append(attrs, slog.String("trace_id", trace))
 	}
 	if agent := r.UserAgent(); agent != "" {
-		attrs = append(attrs, slog.String("user_agent", bounded(agent)))
+		attrs = append(attrs, slog.String("user_agent", shown(agent)))
 	}
 	p.cfg.Log.LogAttrs(r.Context(), level, "request", attrs...)
 }
@@ -176,7 +179,7 @@ func (x *exchange) ownEnd(end time.Time) time.Time {
 	return x.forwarded
 }
 
-func appendResource(attrs []slog.Attr, x *exchange) []slog.Attr {
+func appendResource(attrs []slog.Attr, x *exchange, shown func(string) string) []slog.Attr {
 	info := x.kind.info
 	if info == nil || !info.IsResourceRequest {
 		return attrs
@@ -186,13 +189,13 @@ func appendResource(attrs []slog.Attr, x *exchange) []slog.Attr {
 		{"namespace", info.Namespace}, {"name", info.Name},
 	} {
 		if field.value != "" {
-			attrs = append(attrs, slog.String(field.key, bounded(field.value)))
+			attrs = append(attrs, slog.String(field.key, shown(field.value)))
 		}
 	}
 	return attrs
 }
 
-func appendIdentity(attrs []slog.Attr, x *exchange) []slog.Attr {
+func appendIdentity(attrs []slog.Attr, x *exchange, shown func(string) string) []slog.Attr {
 	if x.refusal != nil {
 		return append(attrs, slog.String("credential", string(x.refusal.Kind)),
 			slog.String("refused", string(x.refusal.Reason)), slog.String("detail", bounded(x.refusal.Detail)))
@@ -212,12 +215,35 @@ func appendIdentity(attrs []slog.Attr, x *exchange) []slog.Attr {
 		attrs = append(attrs, slog.String("actor", bounded(x.identity.Actors[0])))
 	}
 	if x.as != nil {
-		attrs = append(attrs, slog.String("as", bounded(x.as.Name)), slog.Int("as_groups", len(x.as.Groups)), slog.String("as_mode", x.mode))
+		attrs = append(attrs, slog.String("as", shown(x.as.Name)), slog.Int("as_groups", len(x.as.Groups)), slog.String("as_mode", x.mode))
 	}
 	if x.denied != nil {
-		attrs = append(attrs, slog.String("not_as", bounded(x.denied.Name)), slog.Int("not_as_groups", len(x.denied.Groups)))
+		attrs = append(attrs, slog.String("not_as", x.notAs), slog.Int("not_as_groups", len(x.denied.Groups)))
 	}
 	return attrs
+}
+
+// hidden stands in the log for a text of the caller's own that holds his token.
+const hidden = "(not shown: it holds the caller's token)"
+
+// shownOf returns what is shown of the texts that the caller of a request with this
+// header chose: bounded, and nothing of one that holds his token. People paste it
+// into odd places, such as the name of a user to act as.
+func shownOf(h http.Header) func(string) string {
+	var tokens []string
+	for _, value := range h["Authorization"] {
+		if _, token, _ := strings.Cut(value, " "); token != "" {
+			tokens = append(tokens, strings.TrimSpace(token))
+		}
+	}
+	return func(s string) string {
+		for _, token := range tokens {
+			if token != "" && strings.Contains(s, token) {
+				return hidden
+			}
+		}
+		return bounded(s)
+	}
 }
 
 // bounded keeps a caller's text from filling the log. Handlers of slog escape

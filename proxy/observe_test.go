@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy/impersonate"
 )
 
 // Promise: one log line for each request says who did what and how it went,
@@ -122,6 +125,46 @@ func TestMetrics(t *testing.T) {
 	for _, family := range families {
 		if strings.Contains(family.String(), "canary") {
 			t.Errorf("%s has a label that a caller chose", family.GetName())
+		}
+	}
+}
+
+// Promise: no token is in the log, not even where its holder put it himself.
+func TestMisplacedTokenIsNotLogged(t *testing.T) {
+	const token = "alice-canary-of-a-token"
+	g := newGateFor(t, 2, auth.Bearer(users{}), func(http.ResponseWriter, *http.Request) {}, permitting(impersonate.NewPermits(classic{"x" + token})))
+	for _, edit := range []func(*http.Request){
+		func(r *http.Request) { r.Header.Set("User-Agent", "curl/"+token) },
+		func(r *http.Request) { r.Header.Set("Impersonate-User", "y"+token) },
+		func(r *http.Request) { r.Header.Set("Impersonate-User", "x"+token) },
+		func(r *http.Request) { r.URL.Path = "/api/v1/namespaces/" + token + "/pods/" + token },
+		func(r *http.Request) { r.URL.Path = "/" + token },
+	} {
+		r := g.request(http.MethodGet, "/api/v1/pods", token)
+		edit(r)
+		resp, err := g.client(1).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	lines := g.requestLines()
+	if len(lines) != 5 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	for _, line := range lines {
+		hidden := 0
+		for key, value := range line {
+			text, _ := value.(string)
+			if key != "user" && strings.Contains(text, token) { // in this test the token is the name
+				t.Errorf("%s is logged as %q", key, text)
+			}
+			if strings.Contains(text, "not shown") {
+				hidden++
+			}
+		}
+		if hidden == 0 {
+			t.Errorf("nothing is hidden in %v", line)
 		}
 	}
 }

@@ -81,7 +81,7 @@ func annotations(x *exchange) map[string]string {
 		all[audit.Credential], all[audit.Refused] = string(x.refusal.Kind), string(x.refusal.Reason)
 	}
 	if x.denied != nil {
-		all[audit.NotAs] = x.denied.Name
+		all[audit.NotAs] = x.notAs
 	}
 	if x.ended != nil {
 		all[audit.Ended] = x.ended.label
