@@ -134,7 +134,7 @@ func (p *Proxy) observe(x *exchange, r *http.Request) {
 		slog.String("audit_id", x.id),
 		slog.String("client", x.client),
 		slog.String("proto", r.Proto),
-		slog.String("method", bounded(r.Method)),
+		slog.String("method", Bounded(r.Method)),
 		slog.String("path", shown(r.URL.Path)),
 		slog.String("verb", x.kind.verb),
 	)
@@ -198,21 +198,21 @@ func appendResource(attrs []slog.Attr, x *exchange, shown func(string) string) [
 func appendIdentity(attrs []slog.Attr, x *exchange, shown func(string) string) []slog.Attr {
 	if x.refusal != nil {
 		return append(attrs, slog.String("credential", string(x.refusal.Kind)),
-			slog.String("refused", string(x.refusal.Reason)), slog.String("detail", bounded(x.refusal.Detail)))
+			slog.String("refused", string(x.refusal.Reason)), slog.String("detail", Bounded(x.refusal.Detail)))
 	}
 	if x.identity == nil {
 		return attrs
 	}
 	attrs = append(attrs, slog.String("credential", string(x.identity.Kind)),
-		slog.String("user", bounded(x.identity.Name)), slog.Int("groups", len(x.identity.Groups)))
+		slog.String("user", Bounded(x.identity.Name)), slog.Int("groups", len(x.identity.Groups)))
 	if x.identity.Issuer != "" {
 		attrs = append(attrs, slog.String("issuer", x.identity.Issuer))
 	}
 	if scope := x.identity.Scope.String(); scope != "" {
-		attrs = append(attrs, slog.String("scope", bounded(scope)))
+		attrs = append(attrs, slog.String("scope", Bounded(scope)))
 	}
 	if len(x.identity.Actors) > 0 {
-		attrs = append(attrs, slog.String("actor", bounded(x.identity.Actors[0])))
+		attrs = append(attrs, slog.String("actor", Bounded(x.identity.Actors[0])))
 	}
 	if x.as != nil {
 		attrs = append(attrs, slog.String("as", shown(x.as.Name)), slog.Int("as_groups", len(x.as.Groups)), slog.String("as_mode", x.mode))
@@ -242,13 +242,13 @@ func shownOf(h http.Header) func(string) string {
 				return hidden
 			}
 		}
-		return bounded(s)
+		return Bounded(s)
 	}
 }
 
-// bounded keeps a caller's text from filling the log. Handlers of slog escape
+// Bounded keeps a caller's text from filling the log. Handlers of slog escape
 // the rest.
-func bounded(s string) string {
+func Bounded(s string) string {
 	const limit = 512
 	if len(s) > limit {
 		return s[:limit] + "…"

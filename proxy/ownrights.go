@@ -63,7 +63,7 @@ func (p *Proxy) checkForbidden(x *exchange, resp *http.Response) error {
 	}
 	message, _, _ := strings.Cut(text[start:], `","reason"`) // of JSON, the rest is of no interest
 	message, _, _ = strings.Cut(message, `", "reason"`)      // nor is it of JSON for people
-	return &ownRefusal{message: bounded(message), certain: certain}
+	return &ownRefusal{message: Bounded(message), certain: certain}
 }
 
 // written undoes how kube-apiserver writes a sentence (v1.37, pkg/endpoints/

@@ -70,11 +70,7 @@ func outcome(x *exchange, now time.Time) audit.Outcome {
 func annotations(x *exchange) map[string]string {
 	all := map[string]string{}
 	if x.identity != nil {
-		all[audit.Credential] = string(x.identity.Kind)
-		all[audit.Issuer] = x.identity.Issuer
-		if ids := x.identity.IDs; len(ids) > 0 {
-			all[audit.CredentialID] = ids[0] // the others would do, but were not presented
-		}
+		audit.NoteCredential(all, x.identity)
 		all[audit.Scope], all[audit.Actor] = x.identity.Scope.String(), strings.Join(x.identity.Actors, ",")
 	}
 	if x.refusal != nil {

@@ -147,7 +147,7 @@ func (s *selfReview) narrow(resp *http.Response) error {
 	}
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil || media != "application/json" || resp.Header["Content-Encoding"] != nil {
-		return fmt.Errorf("%w: it is %s, and JSON was asked for", errReview, bounded(strconv.Quote(resp.Header.Get("Content-Type"))))
+		return fmt.Errorf("%w: it is %s, and JSON was asked for", errReview, Bounded(strconv.Quote(resp.Header.Get("Content-Type"))))
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReview+1))
 	if err != nil {

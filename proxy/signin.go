@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 )
@@ -50,6 +49,3 @@ func refusedBy(a answer) *Refused {
 func (p *Proxy) Client(r *http.Request) string {
 	return p.cfg.Proxies.Caller(r.RemoteAddr, r.Header["X-Forwarded-For"])
 }
-
-// Now is the clock of the proxy.
-func (p *Proxy) Now() time.Time { return p.cfg.Now() }

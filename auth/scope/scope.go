@@ -182,13 +182,7 @@ func plain(s, more string) bool {
 }
 
 // String returns the one form in which s is written.
-func (s Scope) String() string {
-	texts := make([]string, len(s.words))
-	for i, w := range s.words {
-		texts[i] = w.text
-	}
-	return strings.Join(texts, " ")
-}
+func (s Scope) String() string { return strings.Join(s.Words(), " ") }
 
 // Words returns the words of s, sorted.
 func (s Scope) Words() []string {

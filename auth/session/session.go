@@ -82,9 +82,6 @@ func New(cfg Config) (*Sessions, error) {
 // not accepted any more.
 func (s *Sessions) SetKeys(keys *Keys) { s.live.Store(&version{keys: keys}) }
 
-// Ready reports whether there are keys.
-func (s *Sessions) Ready() bool { return s.live.Load() != nil }
-
 // Public returns the public keys.
 func (s *Sessions) Public() jose.JSONWebKeySet {
 	if v := s.live.Load(); v != nil {

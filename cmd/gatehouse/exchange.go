@@ -80,12 +80,7 @@ func newExchange(environ map[string]string) *cobra.Command {
 			"  # a kubeconfig for a job of GitLab CI\n" +
 			"  gatehouse exchange --server https://gatehouse.example.com:8444 --token-env KUBE_TOKEN \\\n" +
 			"    -o kubeconfig --cluster-server https://gatehouse.example.com > kubeconfig",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 { // which is not said again: it could be a token
-				return usageError{errors.New("exchange takes no token as an argument, where others can see it: use --token-file, --token-env or --github")}
-			}
-			return nil
-		},
+		Args: noArguments("exchange takes no token as an argument, where others can see it: use --token-file, --token-env or --github"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, environ) },
 	}
 	o.addFlags(command.Flags())

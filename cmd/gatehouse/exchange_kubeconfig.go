@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/url"
 
 	"github.com/spf13/cobra"
 )
@@ -16,18 +15,10 @@ func (o *exchangeOptions) printKubeconfig(cmd *cobra.Command) error {
 		name: o.contextName, server: o.clusterServer, namespace: o.namespaceName,
 		plugin: &execPlugin{command: "gatehouse", args: o.pluginArgs(), hint: exchangeHint, neverAsks: true},
 	}
-	if file.name == "" {
-		u, err := url.Parse(o.clusterServer)
-		if err != nil {
-			return fmt.Errorf("read --cluster-server: %w", err)
-		}
-		file.name = u.Hostname()
-	}
-	var err error
-	if file.ca, err = certificatesOf("--cluster-certificate-authority", o.clusterCA); err != nil {
+	if err := file.complete("--cluster-server", "--cluster-certificate-authority", o.clusterCA); err != nil {
 		return err
 	}
-	_, err = fmt.Fprint(cmd.OutOrStdout(), file)
+	_, err := fmt.Fprint(cmd.OutOrStdout(), file)
 	return err
 }
 

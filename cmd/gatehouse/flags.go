@@ -9,6 +9,17 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// noArguments refuses arguments with a sentence, and does not say them again: one
+// could be a token.
+func noArguments(sentence string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError{errors.New(sentence)}
+		}
+		return nil
+	}
+}
+
 // quietFlagFault says what is wrong with a flag without what stands there: it
 // could be a token that took the place of a flag.
 func quietFlagFault(command *cobra.Command) func(*cobra.Command, error) error {

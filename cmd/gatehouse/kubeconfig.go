@@ -42,12 +42,7 @@ func newKubeconfig(environ map[string]string) *cobra.Command {
 			"    --oidc-issuer-url https://login.example.com --oidc-client-id kubernetes --oidc-extra-scope groups\n\n" +
 			"  gatehouse kubeconfig --server https://gatehouse.example.com --exec aws-sso-token --exec-arg prod\n" +
 			"  gatehouse kubeconfig --server https://gatehouse.example.com --token-file /var/run/secrets/robot/token",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 { // which is not said again: it could be a token
-				return usageError{errors.New("kubeconfig takes flags alone")}
-			}
-			return nil
-		},
+		Args: noArguments("kubeconfig takes flags alone"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, environ) },
 	}
 	flags := command.Flags()
@@ -75,15 +70,8 @@ func (o kubeconfigOptions) run(cmd *cobra.Command, environ map[string]string) er
 		return usageError{err}
 	}
 	file := kubeconfigFile{name: o.name, server: o.server, namespace: o.namespace, tokenFile: o.tokenFile, certFile: o.certFile, keyFile: o.keyFile}
-	if file.name == "" {
-		u, err := url.Parse(o.server)
-		if err != nil {
-			return fmt.Errorf("read --server: %w", err)
-		}
-		file.name = u.Hostname()
-	}
-	var err error
-	if file.ca, err = certificatesOf("--ca-file", o.caFile); err != nil {
+	err := file.complete("--server", "--ca-file", o.caFile)
+	if err != nil {
 		return err
 	}
 	switch {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"fmt"
+	"net/url"
 	"strings"
 )
 
@@ -15,6 +16,20 @@ type kubeconfigFile struct {
 	plugin            *execPlugin
 	tokenFile         string
 	certFile, keyFile string
+}
+
+// complete names k after its server, which a flag names, unless it has a name, and
+// puts in the CA certificates of the file that another flag names.
+func (k *kubeconfigFile) complete(serverFlag, caFlag, caFile string) (err error) {
+	if k.name == "" {
+		u, err := url.Parse(k.server)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", serverFlag, err)
+		}
+		k.name = u.Hostname()
+	}
+	k.ca, err = certificatesOf(caFlag, caFile)
+	return err
 }
 
 // execPlugin is a command that prints an ExecCredential.

@@ -39,6 +39,17 @@ const (
 	leftOutParameters = auth.OwnExtraPrefix + "left-out-parameters" // how many of the query are not in requestURI
 )
 
+// NoteCredential adds to annotations by which credential somebody came.
+func NoteCredential(annotations map[string]string, id *auth.Identity) {
+	annotations[Credential] = string(id.Kind)
+	if id.Issuer != "" {
+		annotations[Issuer] = id.Issuer
+	}
+	if len(id.IDs) > 0 {
+		annotations[CredentialID] = id.IDs[0] // the others would do, but were not presented
+	}
+}
+
 // authenticatedGroup is the group that kube-apiserver gives everybody who signed
 // in. Policies go by it.
 const authenticatedGroup = "system:authenticated"

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/auth/scope"
 )
@@ -223,11 +225,12 @@ func (f *form) setTarget(audiences []string, resource, self string) *fault {
 	return nil
 }
 
-// setAccount reads <namespace>:<name>.
+// setAccount reads <namespace>:<name>: names that can stand in a path, and mean
+// nothing else there.
 func (f *form) setAccount(text string) *fault {
 	namespace, name, found := strings.Cut(text, ":")
 	switch {
-	case !found || !isDNS(namespace, 63, "-") || !isDNS(name, 253, "-."):
+	case !found || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0:
 		return badAccount
 	case len(f.audiences) == 0:
 		return noAudience
@@ -245,17 +248,3 @@ func (f *form) setAccount(text string) *fault {
 // leastAccountLifetime is kube-apiserver's for a TokenRequest (v1.37,
 // pkg/apis/authentication/validation).
 const leastAccountLifetime = 10 * time.Minute
-
-// isDNS reports whether s is a name of Kubernetes (RFC 1123), so that it can
-// stand in a path and mean nothing else.
-func isDNS(s string, limit int, more string) bool {
-	if s == "" || len(s) > limit || strings.IndexByte(more, s[0]) >= 0 || strings.IndexByte(more, s[len(s)-1]) >= 0 || strings.Contains(s, "..") {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.IndexByte(more, c) >= 0) {
-			return false
-		}
-	}
-	return true
-}

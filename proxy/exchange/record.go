@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy"
 	"github.com/kube-gatehouse/gatehouse/proxy/audit"
 )
 
@@ -71,13 +71,13 @@ func (s *Server) record(x *trade, r *http.Request) {
 		attrs = append(attrs, slog.String("service_account", x.account), slog.String("request_audit_id", x.requestID))
 	}
 	if x.subject != nil {
-		attrs = append(attrs, slog.String("credential", string(x.subject.Kind)), slog.String("user", bounded(x.subject.Name)))
+		attrs = append(attrs, slog.String("credential", string(x.subject.Kind)), slog.String("user", proxy.Bounded(x.subject.Name)))
 		if x.subject.Issuer != "" {
 			attrs = append(attrs, slog.String("issuer", x.subject.Issuer))
 		}
 	}
 	if x.actor != nil {
-		attrs = append(attrs, slog.String("actor", bounded(x.actor.Name)))
+		attrs = append(attrs, slog.String("actor", proxy.Bounded(x.actor.Name)))
 	}
 	if made := x.issued; made != nil {
 		attrs = append(attrs, slog.Time("expires", made.expires.UTC()))
@@ -85,7 +85,7 @@ func (s *Server) record(x *trade, r *http.Request) {
 			attrs = append(attrs, slog.String("jti", made.id))
 		}
 		if scope := made.scope.String(); scope != "" {
-			attrs = append(attrs, slog.String("scope", bounded(scope)))
+			attrs = append(attrs, slog.String("scope", proxy.Bounded(scope)))
 		}
 	}
 	s.cfg.Log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "token exchange", attrs...)
@@ -112,7 +112,7 @@ func (s *Server) audit(x *trade, r *http.Request, code int) {
 		all[audit.Exchanged] += " " + x.account
 	}
 	if x.subject != nil {
-		note(all, x.subject)
+		audit.NoteCredential(all, x.subject)
 	}
 	if x.actor != nil {
 		all[audit.Actor] = x.actor.Name
@@ -128,24 +128,4 @@ func (s *Server) audit(x *trade, r *http.Request, code int) {
 		o.Status.Status, o.Status.Message = metav1.StatusFailure, x.fault.description
 	}
 	entry.Complete(o)
-}
-
-// note adds by which credential somebody came.
-func note(all map[string]string, id *auth.Identity) {
-	all[audit.Credential] = string(id.Kind)
-	if id.Issuer != "" {
-		all[audit.Issuer] = id.Issuer
-	}
-	if len(id.IDs) > 0 {
-		all[audit.CredentialID] = id.IDs[0]
-	}
-}
-
-// bounded keeps a caller's text from filling the log.
-func bounded(s string) string {
-	const limit = 512
-	if len(s) > limit {
-		return s[:limit] + "…"
-	}
-	return s
 }
