@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,7 +13,7 @@ import (
 // seeds are headers, one line each, that come after "Host".
 var seeds = []string{
 	"AUTH", "", "AUTH\r\nConnection: Impersonate-User", "Connection: Authorization\r\nAUTH", "AUTH\r\nImpersonate-User: x", "AUTH\r\nImpersonate_User: x",
-	"AUTH\r\nAUTH", "Authorization: Basic eDp5\r\nAUTH", "AUTH\r\nX-Remote-User: x", "AUTH\r\n Impersonate-User: x", "AUTH\r\nContent-Length: 5",
+	"AUTH\r\nAUTH", "Authorization: Basic eDp5\r\nAUTH", "AUTH\r\nX-Remote-User: x", "AUTH\nImpersonate-User:yAUTH", "AUTH\r\nUser-Agent: AUTH", "AUTH\r\n Impersonate-User: x", "AUTH\r\nContent-Length: 5",
 	"AUTH\r\nTransfer-Encoding: chunked", "AUTH\r\nTransfer-Encoding: chunked\r\nTrailer: Impersonate-Group", "AUTH\r\nConnection: Upgrade\r\nUpgrade: websocket",
 	"AUTH\r\nConnection: Upgrade, Impersonate-Group\r\nUpgrade: SPDY/3.1", "AUTH\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AA",
 	"AUTH\r\nExpect: 100-continue", "AUTH\r\nTE: trailers", "AUTH\r\nX-A: \x00", "AUTH\nX-A: 1\n", "AUTH\r\nX-Forwarded-For: 1.2.3.4", "AUTH\r\nHost: elsewhere.invalid",
@@ -29,7 +30,7 @@ func FuzzHeadersOverHTTP1(f *testing.F) {
 	}
 	l := shared.targets[0]
 	f.Fuzz(func(t *testing.T, lines []byte) {
-		if len(lines) > 4096 || misplaced(string(lines)) {
+		if len(lines) > 4096 {
 			return
 		}
 		to := l.ready(t)
@@ -53,18 +54,6 @@ func FuzzHeadersOverHTTP1(f *testing.F) {
 	})
 }
 
-// misplaced reports whether the caller puts his token into another header, such as
-// User-Agent: that goes where such headers go. The log holds none even then (proxy:
-// TestMisplacedTokenIsNotLogged).
-func misplaced(s string) bool {
-	for line := range strings.FieldsFuncSeq(s, func(c rune) bool { return c == '\r' || c == '\n' }) {
-		if strings.LastIndex(line, "AUTH") > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // brokenOff reports whether the other side closed the connection while it was
 // written to: a header that is refused is not read to its end.
 func brokenOff(err error) bool {
@@ -79,7 +68,7 @@ func waitsForBody(s string) bool {
 func judgeFuzz(t *testing.T, to *Target, mark int, a *Answer) {
 	t.Helper()
 	recs := to.Up.Since(mark)
-	for _, f := range to.Leaks(a, recs) {
+	for _, f := range to.Leaks(a, withoutPasted(recs)) {
 		t.Error(f)
 	}
 	for _, r := range recs {
@@ -87,6 +76,22 @@ func judgeFuzz(t *testing.T, to *Target, mark int, a *Answer) {
 			t.Error(f)
 		}
 	}
+}
+
+// withoutPasted leaves out alice's token where she pasted it herself into a header
+// that says nothing of who she is, such as User-Agent: that goes where such headers
+// go. It must not be in the log even then.
+func withoutPasted(recs []Record) []Record {
+	recs = slices.Clone(recs)
+	for i := range recs {
+		recs[i].Fields = slices.Clone(recs[i].Fields)
+		for j, f := range recs[i].Fields {
+			if !identityFamily(f.Name) {
+				recs[i].Fields[j].Value = strings.ReplaceAll(f.Value, aliceToken, "")
+			}
+		}
+	}
+	return recs
 }
 
 // FuzzHeadersOverHTTP2 holds the same for any one field, with any bytes, beside
