@@ -298,6 +298,7 @@ func TestOneVoice(t *testing.T) {
 		"proxy/observe.go":          "notes the status that is written",
 		"proxy/relay.go":            "the API server's answer",
 		"proxy/serve/ops.go":        "probes, on their own port",
+		"proxy/h2server/header.go":  "what is no request, as net/http over HTTP/1.1",
 		"proxy/exchange/answer.go":  "the token exchange, in the form of RFC 6749: a set of its own",
 		"proxy/exchange/account.go": "notes the status of what the exchange asks the proxy",
 	}

@@ -75,7 +75,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		}
 		from := network(peerOf(conn))
 		if l.enter(from) {
-			return newGathered(&limitedConn{Conn: conn, leave: sync.OnceFunc(func() { l.leave(from) })}), nil
+			return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
 		}
 		_ = conn.Close() // there is nobody to tell
 		l.rejected()

@@ -15,6 +15,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/h2server"
 )
 
 const (
@@ -114,7 +116,11 @@ func sendAway(handler http.Handler, leave *atomic.Bool) http.Handler {
 
 // newServer returns a server whose requests end with base.
 func newServer(base context.Context, cfg Config, limits Limits) *http.Server {
-	return &http.Server{
+	http2 := h2server.New(h2server.Config{
+		Handler: cfg.Handler, HeaderBytes: limits.HeaderBytes, HeaderTime: limits.HeaderTime, IdleTime: limits.IdleTime,
+		Streams: limits.Streams, PingAfter: pingAfter, PingTimeout: pingTimeout, Log: cfg.Log,
+	})
+	server := &http.Server{
 		Handler: cfg.Handler,
 		// `OPTIONS *` is the handler's to refuse.
 		DisableGeneralOptionsHandler: true,
@@ -124,23 +130,25 @@ func newServer(base context.Context, cfg Config, limits Limits) *http.Server {
 		MaxHeaderBytes:               limits.HeaderBytes,
 		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 		TLSConfig:                    tlsConfig(cfg),
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: limits.Streams,
-			SendPingTimeout:      pingAfter,
-			PingTimeout:          pingTimeout,
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
+			"h2": func(server *http.Server, conn *tls.Conn, _ http.Handler) {
+				state := conn.ConnectionState()
+				http2.Serve(context.WithValue(base, http.ServerContextKey, server), conn, &state)
+			},
 		},
 	}
+	server.RegisterOnShutdown(http2.GoAway)
+	return server
 }
 
 func tlsConfig(cfg Config) *tls.Config {
 	base := &tls.Config{
 		GetCertificate: cfg.Certificate.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
 	}
-	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		gatherHTTP2(hello)
-		if cfg.ClientCAs == nil {
-			return nil, nil //nolint:nilnil // as crypto/tls has it: the configuration as it is
-		}
+	if cfg.ClientCAs == nil {
+		return base
+	}
+	base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		config := base.Clone()
 		config.GetConfigForClient = nil
 		config.ClientAuth = tls.RequestClientCert
