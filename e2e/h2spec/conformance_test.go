@@ -43,8 +43,8 @@ func mayFail() map[string]string {
 		"http2/5.3.1/2":   priority,
 		"http2/8.1.2.2/1": answered,
 		"http2/8.1.2.2/2": answered,
-		"http2/6.5.3/1": "Go's server takes a setting that stands twice in a frame for a fault, and closes the connection. " +
-			"No client of Kubernetes sends one.",
+		"http2/5.1.1/2": "The connection ends by STREAM_CLOSED, not PROTOCOL_ERROR: RFC 9113, section 5.1.1, has the first use " +
+			"of a stream close all before it.",
 	}
 }
 

@@ -252,7 +252,7 @@ func (s *stream) end() {
 	}
 	s.fail(errEnded)
 	if !s.heard {
-		c.out.reset(s.id, http2.ErrCodeNo) // RFC 9113 section 8.1
+		c.reset(s.id, http2.ErrCodeNo, false) // RFC 9113 section 8.1
 	}
 	c.forget(s)
 }

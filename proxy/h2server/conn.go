@@ -52,6 +52,7 @@ type conn struct {
 	last    uint32             // the latest of the client
 	running int                // handlers, those of streams that were reset included
 	queue   []*stream          // whose handlers wait until others end
+	short   []uint32           // the latest streams that the server ended before the client did
 	wasted  int                // streams that were reset before their handler began, since one ended
 	idle    time.Duration      // since when there are no streams
 	parting parting

@@ -192,13 +192,15 @@ func (c *conn) onHeader(id uint32) error {
 	}
 	c.last = id
 	if c.parting == told {
-		return nil // the client knows that it is not served
+		c.cut(id) // the client knows that it is not served
+		return nil
 	}
 	if len(c.streams) >= c.server.cfg.Streams {
 		if c.wasted++; c.wasted > 4*c.server.cfg.Streams {
 			return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 		}
-		return c.resetUnknown(id, http2.ErrCodeRefusedStream)
+		c.reset(id, http2.ErrCodeRefusedStream, ends)
+		return c.answered(frameHeader + 4)
 	}
 	handler := c.server.cfg.Handler
 	if field.large {
@@ -209,7 +211,8 @@ func (c *conn) onHeader(id uint32) error {
 	r := field.request(ends)
 	switch {
 	case r == nil:
-		return c.resetUnknown(id, http2.ErrCodeProtocol)
+		c.reset(id, http2.ErrCodeProtocol, ends)
+		return c.answered(frameHeader + 4)
 	case field.bad:
 		handler = plain(http.StatusBadRequest)
 	}
@@ -230,7 +233,11 @@ func plain(code int) http.Handler {
 func (c *conn) onTrailer(id uint32) error {
 	s := c.streams[id]
 	switch {
-	case s == nil || s.heard:
+	case s == nil && c.cutShort(id):
+		return nil // it was on its way
+	case s == nil:
+		return http2.ConnectionError(http2.ErrCodeStreamClosed) // RFC 9113 section 5.1
+	case s.heard:
 		return c.resetUnknown(id, http2.ErrCodeStreamClosed)
 	case !c.read.ends || !c.read.field.trailer():
 		return c.resetUnknown(id, http2.ErrCodeProtocol)

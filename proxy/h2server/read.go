@@ -163,13 +163,16 @@ func (c *conn) answered(n int) error {
 	return nil
 }
 
+// maxSettings is how many settings a frame may have; there are some ten.
+const maxSettings = 100
+
 // onSettings takes over the client's settings. It has c.mu.
 func (c *conn) onSettings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
 		return nil
 	}
-	if f.NumSettings() > 100 || f.HasDuplicates() {
-		return http2.ConnectionError(http2.ErrCodeProtocol)
+	if f.NumSettings() > maxSettings {
+		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
 	if err := f.ForeachSetting(c.onSetting); err != nil {
 		return err
@@ -272,6 +275,9 @@ func (c *conn) onData(f *http2.DataFrame) error {
 	s := c.streams[f.StreamID]
 	if s == nil || s.heard {
 		c.giveBack(size)
+		if s == nil && c.cutShort(f.StreamID) {
+			return nil // it was on its way
+		}
 		return c.resetUnknown(f.StreamID, http2.ErrCodeStreamClosed)
 	}
 	if code := s.take(f.Data(), size, f.StreamEnded()); code != http2.ErrCodeNo {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -138,21 +139,39 @@ func (c *conn) drop(s *stream, code http2.ErrCode, err error) {
 		return
 	}
 	s.fail(err)
-	c.out.reset(s.id, code)
+	c.reset(s.id, code, s.heard)
 	c.kick()
 	c.forget(s)
 }
+
+// reset tells the client that a stream is over. heard says that nothing more of it can
+// be on its way. It has c.mu.
+func (c *conn) reset(id uint32, code http2.ErrCode, heard bool) {
+	c.out.reset(id, code)
+	if !heard {
+		c.cut(id)
+	}
+}
+
+// cut notes a stream of which more may come that nobody wants. It has c.mu.
+func (c *conn) cut(id uint32) {
+	if len(c.short) >= c.server.cfg.Streams {
+		c.short = c.short[1:] // it is too late for that
+	}
+	c.short = append(c.short, id)
+}
+
+// cutShort reports whether the server ended a stream before its client did, so that
+// more of it may be on its way. It has c.mu.
+func (c *conn) cutShort(id uint32) bool { return slices.Contains(c.short, id) }
 
 // forget takes out of c a stream that is over. It has c.mu.
 func (c *conn) forget(s *stream) {
 	delete(c.streams, s.id)
 	c.giveBack(s.body.Drop(&c.server.chunks))
 	if !s.started {
-		for i, other := range c.queue {
-			if other == s {
-				c.queue = append(c.queue[:i], c.queue[i+1:]...)
-				break
-			}
+		if i := slices.Index(c.queue, s); i >= 0 {
+			c.queue = slices.Delete(c.queue, i, i+1)
 		}
 	}
 	if len(c.streams) == 0 {
