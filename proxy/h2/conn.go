@@ -24,6 +24,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/h2/wire"
 )
 
 // What gatehouse tells its peer.
@@ -100,9 +102,10 @@ var (
 // Conn is one connection. It is an http.RoundTripper for requests to the one
 // server at its other end.
 type Conn struct {
-	cfg  Config
-	net  net.Conn
-	read reading
+	cfg   Config
+	net   net.Conn
+	read  reading
+	names *wire.Names
 
 	lastRead atomic.Int64 // when a frame arrived, as time.Duration since began
 	began    time.Time
@@ -115,7 +118,7 @@ type Conn struct {
 	retired bool  // takes no more requests
 	failed  error // why it is closed; nil while it is open
 	closed  chan struct{}
-	chunks  chunks
+	chunks  wire.Chunks
 	peer    settings
 	window  int64 // what may be sent, of all streams together
 	pinged  time.Duration
@@ -140,7 +143,7 @@ type settings struct {
 // that. The Conn closes conn when it is of no more use; on an error New does.
 func New(ctx context.Context, conn net.Conn, cfg Config) (*Conn, error) {
 	c := &Conn{
-		cfg: cfg.orDefault(), net: conn, began: time.Now(),
+		cfg: cfg.orDefault(), net: conn, names: wire.NewNames(), began: time.Now(),
 		streams: map[uint32]*stream{}, nextID: 1, closed: make(chan struct{}), window: 65535,
 		// RFC 9113 section 6.5.2: what holds until the peer says otherwise.
 		peer: settings{maxStreams: 100, initialWindow: 65535, maxFrame: 16 << 10, maxHeader: 1<<64 - 1},
@@ -333,7 +336,6 @@ func (c *Conn) onPong(data [8]byte) {
 type reading struct {
 	framer  *http2.Framer
 	decoder *hpack.Decoder
-	names   map[string]string // canonical, by how they are on the wire
 	field   fields
 	credit  int // bytes of the connection's window to give back
 }
@@ -342,9 +344,8 @@ func (r *reading) init(c *Conn) {
 	r.framer = http2.NewFramer(nil, bufio.NewReaderSize(c.net, readBuffer))
 	r.framer.SetMaxReadFrameSize(maxFrame)
 	r.framer.SetReuseFrames()
-	r.names = map[string]string{}
 	r.field.limit = c.cfg.MaxHeaderBytes
-	r.field.names = r.names
+	r.field.names = c.names
 	r.decoder = hpack.NewDecoder(headerTable, r.field.add)
 	r.decoder.SetMaxStringLength(int(c.cfg.MaxHeaderBytes))
 }

@@ -10,6 +10,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/h2/wire"
 )
 
 // readLoop reads until the connection ends.
@@ -304,7 +306,7 @@ var errTooLarge = errors.New("the header of an answer is too large")
 
 // fields is a header as it is decoded.
 type fields struct {
-	names  map[string]string
+	names  *wire.Names
 	limit  uint32
 	size   int // RFC 9113 section 6.5.2
 	status int
@@ -313,9 +315,6 @@ type fields struct {
 	wrong  error
 	ends   bool
 }
-
-// maxNames bounds what is kept of a peer's own names of headers.
-const maxNames = 256
 
 func (f *fields) reset() {
 	f.size, f.status, f.header, f.wrong, f.slab = 0, 0, nil, nil, nil
@@ -330,10 +329,10 @@ func (f *fields) add(field hpackField) {
 		f.wrong = errTooLarge
 	case field.IsPseudo():
 		f.pseudo(field)
-	case !validName(field.Name) || !httpguts.ValidHeaderFieldValue(field.Value):
+	case !wire.ValidName(field.Name) || !httpguts.ValidHeaderFieldValue(field.Value):
 		f.wrong = errMalformed
 	default:
-		f.set(f.canonical(field.Name), field.Value)
+		f.set(f.names.Canonical(field.Name), field.Value)
 	}
 }
 
@@ -361,35 +360,10 @@ func (f *fields) set(name, value string) {
 	f.header[name], f.slab = f.slab[:1:1], f.slab[1:]
 }
 
-func (f *fields) canonical(name string) string {
-	if canonical, ok := f.names[name]; ok {
-		return canonical
-	}
-	canonical := http.CanonicalHeaderKey(name)
-	if len(f.names) < maxNames {
-		f.names[name] = canonical
-	}
-	return canonical
-}
-
 // trailer returns the fields if they are a trailer.
 func (f *fields) trailer() http.Header {
 	if f.status != 0 {
 		return nil
 	}
 	return f.header
-}
-
-// validName is the rule for names on the wire, which have no capitals (RFC 9113
-// section 8.2.1).
-func validName(name string) bool {
-	if name == "" {
-		return false
-	}
-	for i := range len(name) {
-		if c := name[i]; !httpguts.IsTokenRune(rune(c)) || 'A' <= c && c <= 'Z' {
-			return false
-		}
-	}
-	return true
 }

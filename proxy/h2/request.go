@@ -11,6 +11,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/h2/wire"
 )
 
 // hpackField is one line of a header.
@@ -98,7 +100,7 @@ func (c *Conn) open(s *stream, r *http.Request) error {
 // A header that is not sent must not be known to the encoder: then nothing that
 // follows could be read. So all of it is judged first.
 func (c *Conn) encode(r *http.Request) error {
-	list, size, err := c.out.list(r)
+	list, size, err := c.out.list(r, c.names)
 	switch {
 	case err != nil:
 		return err
@@ -116,7 +118,7 @@ func (c *Conn) encode(r *http.Request) error {
 // list returns the fields of r as they go onto the wire, and their size. What
 // would not arrive as one header line is refused. The list holds until the next
 // one is made.
-func (w *writing) list(r *http.Request) (list []hpackField, size uint64, err error) {
+func (w *writing) list(r *http.Request, names *wire.Names) (list []hpackField, size uint64, err error) {
 	host := r.Host
 	if host == "" {
 		host = r.URL.Host
@@ -132,7 +134,7 @@ func (w *writing) list(r *http.Request) (list []hpackField, size uint64, err err
 		case "Host", "Content-Length", "Connection", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Keep-Alive":
 			continue // RFC 9113 section 8.2.2
 		}
-		lower, ok := w.lower(name)
+		lower, ok := names.Lower(name)
 		if !ok {
 			return nil, 0, errors.New("the request has a header with an invalid name")
 		}

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"golang.org/x/net/http2"
+
+	"github.com/kube-gatehouse/gatehouse/proxy/h2/wire"
 )
 
 // errBodyClosed is what reading a body gives that was closed.
@@ -27,60 +29,18 @@ type stream struct {
 
 	mu       sync.Mutex
 	response *http.Response // once its header came
-	first    *chunk         // what came and was not read yet
-	last     *chunk
-	open     int   // what the peer may still send
-	credit   int   // what was read, and not given back to the peer
-	left     int64 // what the answer's Content-Length leaves; negative if it has none
-	err      error // io.EOF after the whole answer; what is in the chunks comes before
-	deaf     bool  // nobody reads any more
-	bodyless bool  // the answer has no body, whatever its Content-Length
-	interims int   // informational answers
+	waiting  wire.Waiting   // what came and was not read yet
+	open     int            // what the peer may still send
+	credit   int            // what was read, and not given back to the peer
+	left     int64          // what the answer's Content-Length leaves; negative if it has none
+	err      error          // io.EOF after the whole answer; what is in the chunks comes before
+	deaf     bool           // nobody reads any more
+	bodyless bool           // the answer has no body, whatever its Content-Length
+	interims int            // informational answers
 }
 
 // maxInterims is how many informational answers may come before the real one.
 const maxInterims = 8
-
-// Sizes of chunks: most events of watches fit into a small one, so that one event
-// to thousands of watches takes no more memory than it needs; large answers are
-// passed on in large pieces.
-const (
-	smallChunk = 2 << 10
-	largeChunk = 64 << 10
-)
-
-// chunk is data that wait to be read.
-type chunk struct {
-	data       []byte
-	start, end int
-	next       *chunk
-}
-
-// chunks lends them, so that a stream on which nothing comes holds none.
-type chunks struct{ small, large sync.Pool }
-
-// get returns an empty chunk for n bytes and what follows.
-func (p *chunks) get(n int) *chunk {
-	pool, size := p.of(n)
-	if c, ok := pool.Get().(*chunk); ok {
-		c.start, c.end, c.next = 0, 0, nil
-		return c
-	}
-	return &chunk{data: make([]byte, size)}
-}
-
-// put takes back a chunk that nobody reads any more.
-func (p *chunks) put(c *chunk) {
-	pool, _ := p.of(len(c.data))
-	pool.Put(c)
-}
-
-func (p *chunks) of(n int) (pool *sync.Pool, size int) {
-	if n <= smallChunk {
-		return &p.small, smallChunk
-	}
-	return &p.large, largeChunk
-}
 
 func newStream(c *Conn, r *http.Request) *stream {
 	return &stream{conn: c, bodyless: r.Method == http.MethodHead, wake: make(chan struct{}, 1), open: streamWindow, left: -1}
@@ -108,7 +68,7 @@ func (s *stream) fail(err error) {
 func (s *stream) empty() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.err == io.EOF && s.first == nil //nolint:errorlint // set as it is
+	return s.err == io.EOF && s.waiting.Empty() //nolint:errorlint // set as it is
 }
 
 // finish ends the answer properly, if it is whole.
@@ -217,26 +177,9 @@ func (s *stream) keep(data []byte, size int) error {
 	if s.deaf || s.err != nil {
 		return nil
 	}
-	for len(data) > 0 {
-		if s.last == nil || s.last.end == len(s.last.data) {
-			s.grow(len(data))
-		}
-		n := copy(s.last.data[s.last.end:], data)
-		s.last.end += n
-		data = data[n:]
-	}
+	s.waiting.Append(&s.conn.chunks, data)
 	s.signal()
 	return nil
-}
-
-func (s *stream) grow(n int) {
-	c := s.conn.chunks.get(n)
-	if s.last == nil {
-		s.first = c
-	} else {
-		s.last.next = c
-	}
-	s.last = c
 }
 
 // wait waits for a change.
@@ -253,7 +196,7 @@ func (s *stream) wait(ctx context.Context) error {
 func (s *stream) awaitResponse(ctx context.Context) (*http.Response, error) {
 	for {
 		s.mu.Lock()
-		resp, err, empty := s.response, s.err, s.first == nil
+		resp, err, empty := s.response, s.err, s.waiting.Empty()
 		s.mu.Unlock()
 		switch {
 		case resp != nil && (err == nil || err == io.EOF || !empty): //nolint:errorlint // set as it is
@@ -276,29 +219,19 @@ func (s *stream) cancel(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deaf = true
-	for c := s.first; c != nil; {
-		next := c.next
-		s.conn.chunks.put(c)
-		c = next
-	}
-	s.first, s.last = nil, nil
+	s.waiting.Drop(&s.conn.chunks)
 	s.err = err // what nobody has read does not look whole
 }
 
 // take returns the data that came first, when there are any. The caller gives the
 // chunk back.
-func (s *stream) take(ctx context.Context) (*chunk, error) {
+func (s *stream) take(ctx context.Context) (*wire.Chunk, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err // however fast the answer comes
 		}
 		s.mu.Lock()
-		c, err := s.first, s.err
-		if c != nil {
-			if s.first = c.next; s.first == nil {
-				s.last = nil
-			}
-		}
+		c, err := s.waiting.Take(), s.err
 		s.mu.Unlock()
 		switch {
 		case c != nil:
@@ -313,9 +246,9 @@ func (s *stream) take(ctx context.Context) (*chunk, error) {
 }
 
 // give puts a chunk back, and lets the peer send as much again.
-func (s *stream) give(c *chunk) {
-	n := c.end
-	s.conn.chunks.put(c)
+func (s *stream) give(c *wire.Chunk) {
+	n := c.Filled()
+	s.conn.chunks.Put(c)
 	s.mu.Lock()
 	credit := s.owed(n)
 	s.mu.Unlock()
@@ -349,7 +282,7 @@ func (s *stream) allow(credit int) {
 type body struct {
 	*stream
 	ctx     context.Context // of the request
-	held    *chunk          // of which a part was read
+	held    *wire.Chunk     // of which a part was read
 	request io.Closer       // the body of the request; nil if it has none
 }
 
@@ -365,8 +298,8 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 		b.held = c
 	}
-	n := copy(p, b.held.data[b.held.start:b.held.end])
-	if b.held.start += n; b.held.start == b.held.end {
+	n, empty := b.held.Read(p)
+	if empty {
 		b.give(b.held)
 		b.held = nil
 	}
@@ -387,7 +320,7 @@ func (b *body) WriteTo(w io.Writer) (written int64, err error) {
 				return written, err
 			}
 		}
-		n, err := w.Write(c.data[c.start:c.end])
+		n, err := w.Write(c.Bytes())
 		written += int64(n)
 		if err != nil {
 			// net/http's HTTP/2 server returns from the writing of a stream that its

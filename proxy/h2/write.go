@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
-	"strings"
 	"sync"
 
-	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
@@ -19,16 +17,14 @@ type writing struct {
 	framer  *http2.Framer
 	block   bytes.Buffer // a header, compressed
 	encoder *hpack.Encoder
-	names   map[string]string // as they are on the wire
-	fields  []hpackField      // room for those of a request
-	control int               // bytes of answers to the peer's control frames
+	fields  []hpackField // room for those of a request
+	control int          // bytes of answers to the peer's control frames
 }
 
 func (w *writing) init(mu *sync.Mutex) {
 	w.wake.L = mu
 	w.framer = http2.NewFramer(&w.queue, nil)
 	w.encoder = hpack.NewEncoder(&w.block)
-	w.names = map[string]string{}
 }
 
 // The frames below go to a buffer, and so without an error.
@@ -80,21 +76,6 @@ func (c *Conn) writeLoop() {
 		}
 		chunk.Reset()
 	}
-}
-
-// lower returns a header's name as it is on the wire, if it is one.
-func (w *writing) lower(name string) (string, bool) {
-	if lower, ok := w.names[name]; ok {
-		return lower, true
-	}
-	if !httpguts.ValidHeaderFieldName(name) {
-		return "", false
-	}
-	lower := strings.ToLower(name)
-	if len(w.names) < maxNames {
-		w.names[name] = lower
-	}
-	return lower, true
 }
 
 // gather lets the goroutines that are about to send something do so first, so
