@@ -258,7 +258,7 @@ func (s *stream) give(c *wire.Chunk) {
 // owed counts n more bytes that the peer may send again, and returns how many to
 // tell it of. It has s.mu.
 func (s *stream) owed(n int) (credit int) {
-	if s.credit += n; s.err != nil || s.credit < streamWindow/4 {
+	if s.credit += n; s.err != nil || s.credit < streamWindow/2 {
 		return 0
 	}
 	credit, s.credit = s.credit, 0

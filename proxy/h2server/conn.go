@@ -44,6 +44,8 @@ type conn struct {
 	remote string
 	read   reading
 
+	joins joiner // below tls; nil if what is below does not join
+
 	began    time.Time
 	lastRead atomic.Int64 // when a frame came, as time.Duration since began
 
@@ -89,6 +91,9 @@ func newConn(s *Server, c net.Conn, ctx context.Context, state *tls.ConnectionSt
 		window: 65535, initialWindow: 65535, // RFC 9113 section 6.9.2
 	}
 	conn.out.init(&s.queues)
+	if secure, ok := c.(*tls.Conn); ok {
+		conn.joins, _ = secure.NetConn().(joiner)
+	}
 	conn.read.init(conn)
 	return conn
 }

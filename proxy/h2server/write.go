@@ -2,6 +2,7 @@ package h2server
 
 import (
 	"encoding/binary"
+	"errors"
 	"runtime"
 	"sync"
 
@@ -190,7 +191,7 @@ func (c *conn) flush() {
 		queue := c.out.take()
 		c.wakeNext()
 		c.mu.Unlock()
-		_, err = c.net.Write(queue)
+		err = c.write(queue)
 		c.server.queues.put(queue)
 		c.mu.Lock()
 	}
@@ -202,6 +203,29 @@ func (c *conn) flush() {
 		c.out.writing = true // for good
 		go c.parted(err)
 	}
+}
+
+// write writes queue; over TLS, whose records are small, by one system call.
+func (c *conn) write(queue []byte) error {
+	joins := c.joins != nil && len(queue) > maxRecord
+	if joins {
+		c.joins.Hold()
+	}
+	_, err := c.net.Write(queue)
+	if joins {
+		err = errors.Join(err, c.joins.Release())
+	}
+	return err
+}
+
+// maxRecord is the most that one record of TLS holds (RFC 8446 section 5.1).
+const maxRecord = 16 << 10
+
+// joiner is a connection that writes together what it is given between Hold and
+// Release.
+type joiner interface {
+	Hold()
+	Release() error
 }
 
 // queues lends buffers, so that a connection that has nothing to write holds none.

@@ -52,6 +52,7 @@ type limitedListener struct {
 	net.Listener
 	limit    int
 	rejected func()
+	buffers  sync.Pool // of its connections
 
 	mu   sync.Mutex
 	open int
@@ -75,7 +76,8 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		}
 		from := network(peerOf(conn))
 		if l.enter(from) {
-			return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
+			limited := &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { l.leave(from) })}
+			return &joinedConn{Conn: limited, buffers: &l.buffers}, nil
 		}
 		_ = conn.Close() // there is nobody to tell
 		l.rejected()

@@ -121,7 +121,8 @@ func newServer(base context.Context, cfg Config, limits Limits) *http.Server {
 		Streams: limits.Streams, PingAfter: pingAfter, PingTimeout: pingTimeout, Log: cfg.Log,
 	})
 	server := &http.Server{
-		Handler: cfg.Handler,
+		Handler:     joinLarge(cfg.Handler),
+		ConnContext: withJoined,
 		// `OPTIONS *` is the handler's to refuse.
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return base },

@@ -1,0 +1,107 @@
+package serve
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+)
+
+// joinedConn writes by one system call what is written between Hold and Release:
+// crypto/tls makes one for each 16 KiB, and 64 KiB at a time cost the kernel little
+// more (docs/decisions/0025).
+type joinedConn struct {
+	net.Conn
+	buffers *sync.Pool // of *[joinedSize]byte
+
+	mu   sync.Mutex
+	held []byte // nil while nothing is held
+}
+
+// joinedSize is how much may be held. What was held goes out when more comes.
+const joinedSize = 128 << 10
+
+// Hold has what is written wait for Release, which must follow.
+func (c *joinedConn) Hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	buffer, ok := c.buffers.Get().(*[joinedSize]byte)
+	if !ok {
+		buffer = new([joinedSize]byte)
+	}
+	c.held = buffer[:0]
+}
+
+// Release writes what was held.
+func (c *joinedConn) Release() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err := c.Conn.Write(c.held)
+	c.buffers.Put((*[joinedSize]byte)(c.held[:joinedSize]))
+	c.held = nil
+	return err
+}
+
+// Write writes p, or holds it.
+func (c *joinedConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held == nil {
+		return c.Conn.Write(p)
+	}
+	if len(c.held)+len(p) > joinedSize {
+		if _, err := c.Conn.Write(c.held); err != nil {
+			return 0, err
+		}
+		c.held = c.held[:0]
+	}
+	if len(p) > joinedSize {
+		return c.Conn.Write(p)
+	}
+	c.held = append(c.held, p...)
+	return len(p), nil
+}
+
+type joinedKey struct{}
+
+// withJoined has the contexts of a connection's requests know it.
+func withJoined(ctx context.Context, conn net.Conn) context.Context {
+	if secure, ok := conn.(*tls.Conn); ok {
+		return context.WithValue(ctx, joinedKey{}, secure.NetConn())
+	}
+	return ctx
+}
+
+// joinLarge has each large part of an answer over HTTP/1.1 leave by one system call.
+func joinLarge(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if conn, ok := r.Context().Value(joinedKey{}).(*joinedConn); ok {
+			w = &joinedWriter{w, conn}
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// joinedWriter is the writer of an answer on conn.
+type joinedWriter struct {
+	http.ResponseWriter
+	conn *joinedConn
+}
+
+// Unwrap serves http.ResponseController.
+func (w *joinedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Write writes p.
+func (w *joinedWriter) Write(p []byte) (int, error) {
+	if len(p) <= maxRecord {
+		return w.ResponseWriter.Write(p)
+	}
+	w.conn.Hold()
+	n, err := w.ResponseWriter.Write(p)
+	return n, errors.Join(err, w.conn.Release())
+}
+
+// maxRecord is the most that one record of TLS holds (RFC 8446 section 5.1).
+const maxRecord = 16 << 10
