@@ -68,8 +68,8 @@ func (p *Proxy) copyBody(x *exchange) error {
 	buffer := p.buffers.Get()
 	_, err := io.CopyBuffer(&x.writer, x.response.Body, buffer)
 	if err == nil {
-		// Else net/http's HTTP/2 server may be reading it still, as it does when its
-		// client reset the stream: it must not hold another caller's answer then.
+		// Else the writer may be reading it still, as net/http's HTTP/2 server does
+		// after a reset: it must not hold another caller's answer then.
 		p.buffers.Put(buffer)
 	}
 	return err

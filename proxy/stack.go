@@ -23,7 +23,7 @@ func growStack(i int) byte {
 type panicAside struct{ stack []byte }
 
 // serveAside is serve on a goroutine of its own. A watch waits for hours on that
-// of net/http, and Go seldom takes back what a stack has grown to: serving takes
+// of its stream, and Go seldom takes back what a stack has grown to: serving takes
 // 8 KiB of it, what comes after 4 (docs/decisions/0025).
 func (p *Proxy) serveAside(x *exchange, r *http.Request) {
 	served := make(chan any)

@@ -32,7 +32,7 @@ func purposes() map[string]string {
 		"github.com/spf13/cobra":              "commands, their help and completion",
 		"github.com/spf13/pflag":              "flags of the commands; `migrate` reads those of others with it",
 		"go.yaml.in/yaml/v3":                  "reads the revocation file, and what `migrate` is given, with the line of each fault",
-		"golang.org/x/net":                    "frames and header compression of HTTP/2, for [our own client](decisions/0021-http2-to-the-api-server.md); the rules of header fields",
+		"golang.org/x/net":                    "frames and header compression of HTTP/2, for our own [client](decisions/0021-http2-to-the-api-server.md) and [server](decisions/0025-http2-server.md); the rules of header fields",
 		"golang.org/x/oauth2":                 "the access token for Microsoft Graph, by client credentials",
 		"golang.org/x/term":                   "asks for a token at a terminal without showing it",
 		"golang.org/x/time":                   "how many exchanges a user may make in a minute",

@@ -323,9 +323,9 @@ func (b *body) WriteTo(w io.Writer) (written int64, err error) {
 		n, err := w.Write(c.Bytes())
 		written += int64(n)
 		if err != nil {
-			// net/http's HTTP/2 server returns from the writing of a stream that its
-			// client reset, and may read what was to be written still. So the chunk is
-			// not used again: what came for another caller would go to this one.
+			// The writer may be reading the chunk still, as net/http's HTTP/2 server does
+			// after a reset. So it is not used again: what came for another caller would
+			// go to this one.
 			return written, err
 		}
 		b.give(c)

@@ -223,7 +223,6 @@ func (c *conn) onHeader(id uint32) error {
 // plain answers what is no request by HTTP/2.
 func plain(code int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Connection", "close")
 		http.Error(w, strconv.Itoa(code)+" "+http.StatusText(code), code)
 	})
 }

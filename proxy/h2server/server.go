@@ -1,7 +1,7 @@
 // Package h2server answers: how does a caller's connection carry many requests at
 // a time, by HTTP/2 (RFC 9113)?
 //
-// It is a server for http.Handlers, in place of net/http's (docs/decisions/0028).
+// It is a server for http.Handlers, in place of net/http's (docs/decisions/0025).
 // Frames and header compression are those of golang.org/x/net/http2. What it does
 // without, beside the server there, is a goroutine for each frame that is written, a
 // buffer for each stream, and the loop through which everything passes: what a
