@@ -2,6 +2,7 @@ package h2server
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -146,6 +147,19 @@ func (s *stream) wait(what waits) {
 	}
 }
 
+// stopWaiting takes a stream that is over out of the list of those that wait: the
+// others may wait for as long as the client likes. It has conn.mu.
+func (s *stream) stopWaiting() {
+	c := s.conn
+	switch is := func(other *stream) bool { return other == s }; s.waits {
+	case forQueue:
+		c.forQueue = slices.DeleteFunc(c.forQueue, is)
+	case forConnWindow:
+		c.forWindow = slices.DeleteFunc(c.forWindow, is)
+	}
+	s.waits = forNothing
+}
+
 // wakeNext lets one of those that wait go on, if there is room for it. That one then
 // lets the next. It has c.mu.
 func (c *conn) wakeNext() {
@@ -183,6 +197,7 @@ func (s *stream) writeHeader(code int) {
 		return
 	}
 	s.status = code
+	s.bodyless = s.bodyless || code == http.StatusNoContent || code == http.StatusNotModified
 	if _, err := s.room(0, true); err != nil {
 		return
 	}
@@ -279,9 +294,15 @@ func (s *stream) writeTrailer() bool {
 
 // ask asks for the body of a request whose client waits for that. It has conn.mu.
 func (s *stream) ask() {
-	s.asks = false
-	s.conn.out.beginHeaders(s.id, 0)
-	s.conn.out.field(":status", "100")
-	s.conn.out.endHeaders()
-	s.conn.kick()
+	c := s.conn
+	if s.asks = false; s.err != nil {
+		return
+	}
+	before := len(c.out.queue)
+	c.out.beginHeaders(s.id, 0)
+	c.out.field(":status", "100")
+	c.out.endHeaders()
+	if c.answered(len(c.out.queue)-before) != nil {
+		c.fault(http2.ErrCodeEnhanceYourCalm)
+	}
 }

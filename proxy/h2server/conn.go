@@ -30,7 +30,6 @@ const (
 var (
 	errReset   = errors.New("the client reset the stream")
 	errGone    = errors.New("the client's connection is closed")
-	errSilent  = errors.New("the client gives no sign of life")
 	errEnded   = errors.New("the answer has ended")
 	errAborted = errors.New("the handler did not end the answer")
 )
@@ -52,10 +51,11 @@ type conn struct {
 	mu      sync.Mutex
 	streams map[uint32]*stream // of which either side has not ended
 	last    uint32             // the latest of the client
+	served  uint32             // the latest that was not left aside because the client was told to leave
 	running int                // handlers, those of streams that were reset included
 	queue   []*stream          // whose handlers wait until others end
 	short   []uint32           // the latest streams that the server ended before the client did
-	wasted  int                // streams that were reset before their handler began, since one ended
+	wasted  int                // streams that were over before their handler began, since one ended
 	idle    time.Duration      // since when there are no streams
 	parting parting
 	over    bool // no frame counts any more
@@ -94,16 +94,18 @@ func newConn(s *Server, c net.Conn, ctx context.Context, state *tls.ConnectionSt
 	if secure, ok := c.(*tls.Conn); ok {
 		conn.joins, _ = secure.NetConn().(joiner)
 	}
+	conn.out.settings(s.settings()) // before all else: it may be asked to leave at once
+	conn.out.windowUpdate(0, connWindow-65535)
 	conn.read.init(conn)
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	conn.timer = time.AfterFunc(conn.tick(), conn.look)
 	return conn
 }
 
 // serve serves until the connection ends.
 func (c *conn) serve() {
 	c.mu.Lock()
-	c.out.settings(c.server.settings())
-	c.out.windowUpdate(0, connWindow-65535)
-	c.timer = time.AfterFunc(c.tick(), c.look)
 	c.kick()
 	c.mu.Unlock()
 	c.end(c.readLoop())
@@ -124,14 +126,18 @@ func (c *conn) end(err error) {
 	if c.over {
 		return // as it was decided
 	}
-	code, fault := errors.AsType[http2.ConnectionError](err)
-	if fault {
-		c.out.goAway(c.last, http2.ErrCode(code))
+	if code, ok := errors.AsType[http2.ConnectionError](err); ok {
+		c.fault(http2.ErrCode(code))
+		return
 	}
 	c.finish()
-	if !fault {
-		_ = c.net.SetDeadline(time.Unix(1, 0)) // nothing comes, and so nobody reads
-	}
+	_ = c.net.SetDeadline(time.Unix(1, 0)) // nothing comes, and so nobody reads
+}
+
+// fault ends the connection because of what the client did. It has c.mu.
+func (c *conn) fault(code http2.ErrCode) {
+	c.out.goAway(c.served, code)
+	c.finish()
 }
 
 // finish ends all streams, writes what is to be written, and then closes. It has
@@ -148,6 +154,16 @@ func (c *conn) finish() {
 	}
 	_ = c.net.SetWriteDeadline(time.Now().Add(finalWrite)) // else writing fails
 	c.kick()
+}
+
+// setReadDeadline bounds how long reading may take, unless it has its end already.
+func (c *conn) setReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return errGone
+	}
+	return c.net.SetReadDeadline(t)
 }
 
 // parted ends the client's part of the connection when all is written. It is called
@@ -203,7 +219,7 @@ func (c *conn) lastOne() {
 		return
 	}
 	c.parting = told
-	c.out.goAway(c.last, http2.ErrCodeNo)
+	c.out.goAway(c.served, http2.ErrCodeNo)
 	c.kick()
 	c.finishIfDone()
 }
@@ -238,7 +254,7 @@ func (c *conn) look() {
 		_ = c.net.SetDeadline(time.Unix(1, 0)) // nobody is there
 		return
 	case len(c.streams) == 0 && now-c.idle >= cfg.IdleTime:
-		c.out.goAway(c.last, http2.ErrCodeNo)
+		c.out.goAway(c.served, http2.ErrCodeNo)
 		c.finish()
 		return
 	case !silent && now-heard >= cfg.PingAfter:

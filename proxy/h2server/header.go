@@ -195,10 +195,9 @@ func (c *conn) onHeader(id uint32) error {
 		c.cut(id) // the client knows that it is not served
 		return nil
 	}
+	c.served = id
 	if len(c.streams) >= c.server.cfg.Streams {
-		if c.wasted++; c.wasted > 4*c.server.cfg.Streams {
-			return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-		}
+		c.wasted++
 		c.reset(id, http2.ErrCodeRefusedStream, ends)
 		return c.answered(frameHeader + 4)
 	}

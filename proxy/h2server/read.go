@@ -67,7 +67,9 @@ func (c *conn) readLoop() error {
 
 // readPreface reads what a client begins with.
 func (c *conn) readPreface() error {
-	_ = c.net.SetReadDeadline(time.Now().Add(c.server.cfg.HeaderTime)) // else reading fails
+	if err := c.setReadDeadline(time.Now().Add(c.server.cfg.HeaderTime)); err != nil {
+		return err
+	}
 	var preface [len(http2.ClientPreface)]byte
 	if _, err := io.ReadFull(c.net, preface[:]); err != nil {
 		return err
@@ -75,7 +77,7 @@ func (c *conn) readPreface() error {
 	if string(preface[:]) != http2.ClientPreface {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
-	return c.net.SetReadDeadline(time.Time{})
+	return c.setReadDeadline(time.Time{})
 }
 
 // onFrame deals with one frame. An error ends the connection.
@@ -85,7 +87,6 @@ func (c *conn) onFrame(frame http2.Frame) error {
 		if f.StreamID%2 == 0 {
 			return http2.ConnectionError(http2.ErrCodeProtocol)
 		}
-		c.read.field.reset()
 		c.read.ends, c.read.empty = f.StreamEnded(), 0
 		if f.HasPriority() && f.Priority.StreamDep == f.StreamID {
 			c.read.field.malformed = true // RFC 7540 section 5.3.1
@@ -139,7 +140,7 @@ func (c *conn) onFragment(id uint32, fragment []byte, whole, first bool) error {
 	case err != nil:
 		return http2.ConnectionError(http2.ErrCodeCompression)
 	case !whole && first:
-		return c.net.SetReadDeadline(time.Now().Add(c.server.cfg.HeaderTime))
+		return c.setReadDeadline(time.Now().Add(c.server.cfg.HeaderTime))
 	case !whole:
 		return nil
 	}
@@ -147,19 +148,28 @@ func (c *conn) onFragment(id uint32, fragment []byte, whole, first bool) error {
 		return http2.ConnectionError(http2.ErrCodeCompression)
 	}
 	if !first {
-		if err := c.net.SetReadDeadline(time.Time{}); err != nil {
+		if err := c.setReadDeadline(time.Time{}); err != nil {
 			return err
 		}
 	}
+	defer field.reset() // an idle connection holds no header
 	return c.onHeader(id)
 }
 
 // answered counts n bytes that answer the client's control frames. It has c.mu.
 func (c *conn) answered(n int) error {
-	if c.out.control += n; c.out.control > maxControl {
+	c.out.control += n
+	c.kick()
+	return c.calm()
+}
+
+// calm reports a client that does not read what answers its control frames, or whose
+// requests come to nothing before they are served: because it resets them
+// (CVE-2023-44487), or has the server reset them (CVE-2025-8671). It has c.mu.
+func (c *conn) calm() error {
+	if c.out.control > maxControl || c.wasted > 4*c.server.cfg.Streams {
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
-	c.kick()
 	return nil
 }
 
@@ -253,14 +263,9 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 	if s == nil {
 		return nil
 	}
-	if !s.started {
-		if c.wasted++; c.wasted > 4*c.server.cfg.Streams { // CVE-2023-44487
-			return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-		}
-	}
 	s.fail(errReset)
 	c.forget(s)
-	return nil
+	return c.calm()
 }
 
 // onData has c.mu.

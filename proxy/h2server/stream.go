@@ -169,7 +169,9 @@ func (c *conn) cutShort(id uint32) bool { return slices.Contains(c.short, id) }
 func (c *conn) forget(s *stream) {
 	delete(c.streams, s.id)
 	c.giveBack(s.body.Drop(&c.server.chunks))
+	s.stopWaiting()
 	if !s.started {
+		c.wasted++
 		if i := slices.Index(c.queue, s); i >= 0 {
 			c.queue = slices.Delete(c.queue, i, i+1)
 		}

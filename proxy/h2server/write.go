@@ -240,7 +240,7 @@ const (
 func (q *queues) get(n int) []byte {
 	switch {
 	case n > largeQueue:
-		return make([]byte, 0, n)
+		return make([]byte, 0, 2*n) // else each frame that follows would have all copied again
 	case n > smallQueue:
 		if b, ok := q.large.Get().(*[largeQueue]byte); ok {
 			return b[:0]
