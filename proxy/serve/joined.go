@@ -16,9 +16,17 @@ type joinedConn struct {
 	net.Conn
 	buffers *sync.Pool // of *[joinedSize]byte
 
-	mu   sync.Mutex
-	held []byte // nil while nothing is held
+	mu       sync.Mutex
+	held     []byte // nil while nothing is held
+	released bool   // it is being written
+	later    []byte // what follows it
 }
+
+// maxLater is how much crypto/tls may want to say by itself while what was released is
+// being written: an alert, and its part in changes of keys.
+const maxLater = 4 << 10
+
+var errNotRead = errors.New("the client does not read what answers it")
 
 // joinedSize is how much may be held. What was held goes out when more comes.
 const joinedSize = 128 << 10
@@ -34,13 +42,22 @@ func (c *joinedConn) Hold() {
 	c.held = buffer[:0]
 }
 
-// Release writes what was held.
+// Release writes what was held. Who closes the connection meanwhile does not wait for
+// that: crypto/tls says good-bye first, and that is written when there is time.
 func (c *joinedConn) Release() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, err := c.Conn.Write(c.held)
-	c.buffers.Put((*[joinedSize]byte)(c.held[:joinedSize]))
-	c.held = nil
+	held := c.held
+	c.released = true
+	var err error
+	for next := held; len(next) > 0 && err == nil; {
+		c.mu.Unlock()
+		_, err = c.Conn.Write(next)
+		c.mu.Lock()
+		next, c.later = c.later, nil
+	}
+	c.buffers.Put((*[joinedSize]byte)(held[:joinedSize]))
+	c.held, c.released, c.later = nil, false, nil
 	return err
 }
 
@@ -50,6 +67,13 @@ func (c *joinedConn) Write(p []byte) (int, error) {
 	defer c.mu.Unlock()
 	if c.held == nil {
 		return c.Conn.Write(p)
+	}
+	if c.released {
+		if len(c.later)+len(p) > maxLater {
+			return 0, errNotRead
+		}
+		c.later = append(c.later, p...)
+		return len(p), nil
 	}
 	if len(c.held)+len(p) > joinedSize {
 		if _, err := c.Conn.Write(c.held); err != nil {
