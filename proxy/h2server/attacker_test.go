@@ -87,7 +87,7 @@ func (a *attacker) ask(id uint32, ends bool, block []byte) {
 	a.must(a.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndStream: ends, EndHeaders: true, BlockFragment: block}))
 }
 
-// until waits until something is so of the one connection.
+// until waits until something is so of the one connection, or that has ended.
 func (a *attacker) until(what string, so func(c *conn) bool) {
 	a.t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); runtime.Gosched() {
@@ -102,6 +102,11 @@ func (a *attacker) until(what string, so func(c *conn) bool) {
 			}
 		}
 		a.server.mu.Unlock()
+		select {
+		case <-a.ended:
+			return
+		default:
+		}
 	}
 	a.t.Fatalf("it never came to pass: %s", what)
 }
