@@ -4,12 +4,15 @@ package wire
 
 import "sync"
 
-// Sizes of chunks: most events of watches fit into a small one, so that one event
-// to thousands of watches takes no more memory than it needs; large bodies are
-// passed on in large pieces.
+// Sizes of chunks: most events of watches fit into the smallest, so that one event to
+// thousands of watches takes no more memory than it needs, and no frame takes much
+// more than it has; the more data wait, the larger are the pieces in which they are
+// passed on.
 const (
-	smallChunk = 2 << 10
-	largeChunk = 64 << 10
+	smallChunk  = 2 << 10
+	mediumChunk = 4 << 10
+	frameChunk  = 16 << 10
+	largeChunk  = 64 << 10
 )
 
 // Chunk is data that wait to be read.
@@ -34,8 +37,9 @@ func (c *Chunk) Read(p []byte) (n int, empty bool) {
 
 // Chunks lends them, so that a stream on which nothing comes holds none. The zero
 // value is ready for use.
-type Chunks struct{ small, large sync.Pool }
+type Chunks struct{ small, medium, frame, large sync.Pool }
 
+// get returns an empty chunk for n bytes, if one has as much.
 func (p *Chunks) get(n int) *Chunk {
 	pool, size := p.of(n)
 	if c, ok := pool.Get().(*Chunk); ok {
@@ -52,10 +56,16 @@ func (p *Chunks) Put(c *Chunk) {
 }
 
 func (p *Chunks) of(n int) (pool *sync.Pool, size int) {
-	if n <= smallChunk {
+	switch {
+	case n <= smallChunk:
 		return &p.small, smallChunk
+	case n <= mediumChunk:
+		return &p.medium, mediumChunk
+	case n <= frameChunk:
+		return &p.frame, frameChunk
+	default:
+		return &p.large, largeChunk
 	}
-	return &p.large, largeChunk
 }
 
 // Waiting is data in the order in which they came. The zero value is empty. It is
@@ -68,8 +78,11 @@ func (w *Waiting) Empty() bool { return w.first == nil }
 // Append takes a copy of data.
 func (w *Waiting) Append(pool *Chunks, data []byte) {
 	for len(data) > 0 {
-		if w.last == nil || w.last.end == len(w.last.data) {
+		switch {
+		case w.last == nil:
 			w.grow(pool.get(len(data)))
+		case w.last.end == len(w.last.data):
+			w.grow(pool.get(max(len(data), len(w.last.data)+1)))
 		}
 		n := copy(w.last.data[w.last.end:], data)
 		w.last.end += n
