@@ -172,8 +172,13 @@ func roundDuration(d time.Duration) string {
 	return "1 second"
 }
 
-// unwantedBody is how long the rest of a refused request may take.
-const unwantedBody = time.Second
+const (
+	// unwantedBody is how long the rest of a refused request may take.
+	unwantedBody = time.Second
+	// unreadAnswer is how long a caller may take to read an answer of gatehouse's own.
+	// Over HTTP/2 a stranger could keep one waiting for as long as he likes.
+	unreadAnswer = 30 * time.Second
+)
 
 // repeatable reports whether r, answered with a, can be made again without harm
 // (RFC 9110 section 9.2.1).
@@ -197,6 +202,9 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 		h.Set("Connection", "close")
 		// Not every writer has deadlines; the answer is right without one too.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unwantedBody))
+	}
+	if r.ProtoMajor == 2 { // over HTTP/1.1 it would hold for the requests that follow
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(unreadAnswer))
 	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-cache, private")

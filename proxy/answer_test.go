@@ -7,10 +7,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-gatehouse/gatehouse/auth"
+	"github.com/kube-gatehouse/gatehouse/proxy"
+	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
 // wantOwnAnswer checks every mark of an answer that gatehouse makes itself.
@@ -190,3 +194,36 @@ func TestForm(t *testing.T) {
 		})
 	}
 }
+
+// Promise: who does not read a refusal keeps it waiting no longer than half a minute
+// over HTTP/2, where he can have even that wait; over HTTP/1.1 nothing is bounded that
+// holds for the requests that follow.
+func TestUnreadRefusal(t *testing.T) {
+	for protocol, bounded := range map[int]bool{1: false, 2: true} {
+		synctest.Test(t, func(t *testing.T) {
+			gate, err := proxy.New(proxy.Config{Target: func() *upstream.Target { return nil }, Authenticator: auth.Bearer(users{})})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := &deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}
+			r := httptest.NewRequest(http.MethodGet, "/api", nil)
+			r.ProtoMajor = protocol
+			gate.ServeHTTP(w, r)
+			want := time.Time{}
+			if bounded {
+				want = time.Now().Add(30 * time.Second)
+			}
+			if w.Code != http.StatusUnauthorized || !w.write.Equal(want) {
+				t.Errorf("HTTP/%d: code %d may be written until %v, want %v", protocol, w.Code, w.write, want)
+			}
+		})
+	}
+}
+
+// deadlineRecorder notes until when it may be written to.
+type deadlineRecorder struct {
+	*httptest.ResponseRecorder
+	write time.Time
+}
+
+func (w *deadlineRecorder) SetWriteDeadline(at time.Time) error { w.write = at; return nil }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/kube-gatehouse/gatehouse/auth"
 	"github.com/kube-gatehouse/gatehouse/proxy"
+	"github.com/kube-gatehouse/gatehouse/proxy/h2server"
 	"github.com/kube-gatehouse/gatehouse/proxy/upstream"
 )
 
@@ -126,9 +127,24 @@ func startGate(t *testing.T, protocol int, path string, authenticator auth.Authe
 	}
 	g.front = httptest.NewUnstartedServer(g.proxy)
 	g.front.EnableHTTP2 = true
+	g.front.Config.TLSNextProto = byOwnServer(g.proxy)
 	g.front.StartTLS()
 	t.Cleanup(g.front.Close)
 	return g
+}
+
+// byOwnServer has HTTP/2 served as gatehouse does.
+func byOwnServer(handler http.Handler) map[string]func(*http.Server, *tls.Conn, http.Handler) {
+	own := h2server.New(h2server.Config{
+		Handler: handler, HeaderBytes: http.DefaultMaxHeaderBytes, HeaderTime: time.Minute, IdleTime: time.Minute,
+		Streams: 250, PingAfter: time.Minute, PingTimeout: time.Minute, Log: slog.New(slog.DiscardHandler),
+	})
+	return map[string]func(*http.Server, *tls.Conn, http.Handler){
+		"h2": func(server *http.Server, conn *tls.Conn, _ http.Handler) {
+			state := conn.ConnectionState()
+			own.Serve(context.WithValue(context.Background(), http.ServerContextKey, server), conn, &state)
+		},
+	}
 }
 
 // connect makes the API server of a kubeconfig the one in use.
