@@ -111,6 +111,10 @@ func (f *fields) request(ends bool) *http.Request {
 		Method: f.pseudo[method], Host: f.pseudo[authority], Header: f.header, ContentLength: length,
 		Proto: "HTTP/2.0", ProtoMajor: 2, RequestURI: f.pseudo[path],
 	}
+	if cookies := f.header["Cookie"]; len(cookies) > 1 { // RFC 9113 section 8.2.3
+		f.header["Cookie"] = []string{strings.Join(cookies, "; ")}
+	}
+	delete(f.header, "Trailer") // none is passed on
 	if r.Method == http.MethodConnect {
 		r.URL, r.RequestURI = &url.URL{Host: r.Host}, r.Host
 		return r
@@ -119,10 +123,6 @@ func (f *fields) request(ends bool) *http.Request {
 	if r.URL, err = url.ParseRequestURI(r.RequestURI); err != nil {
 		return nil
 	}
-	if cookies := f.header["Cookie"]; len(cookies) > 1 { // RFC 9113 section 8.2.3
-		f.header["Cookie"] = []string{strings.Join(cookies, "; ")}
-	}
-	delete(f.header, "Trailer") // none is passed on
 	return r
 }
 

@@ -56,10 +56,10 @@ func (c *conn) begin(id uint32, r *http.Request, handler http.Handler, ends bool
 	if !ends {
 		s.left = r.ContentLength
 		r.Body = requestBody{s}
-		if httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue") {
-			s.asks = true
-			delete(r.Header, "Expect")
-		}
+	}
+	if httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue") {
+		s.asks = !ends
+		delete(r.Header, "Expect")
 	}
 	s.request = r.WithContext(ctx)
 	s.answer.init(r.Method == http.MethodHead)
@@ -228,7 +228,7 @@ func (b requestBody) Read(p []byte) (int, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.asks && s.status == 0 {
+	if s.asks && s.status == 0 && s.deaf == nil && s.err == nil {
 		s.ask()
 	}
 	for {
