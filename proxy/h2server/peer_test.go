@@ -42,9 +42,10 @@ type client struct {
 	streams map[uint32]*stream
 	open    map[uint32]int // what it may send: of all streams together, under 0
 	goAways []http2.GoAwayFrame
-	acks    int // of its settings
-	pongs   int // of its pings
-	part    []byte
+	acks    int    // of its settings
+	pongs   int    // of its pings
+	part    []byte // of a header
+	ends    bool   // with it, the stream
 	largest uint32 // frame
 	ended   error  // of reading
 }
@@ -196,7 +197,7 @@ func (c *client) keep(f http2.Frame) error {
 		}
 	case *http2.HeadersFrame:
 		c.part = bytes.Clone(f.HeaderBlockFragment())
-		c.stream(id).whole = f.StreamEnded()
+		c.ends = f.StreamEnded()
 		if f.HeadersEnded() {
 			return c.keepHeader(id)
 		}
@@ -244,6 +245,7 @@ func (c *client) keepHeader(id uint32) error {
 	default:
 		s.trailer = got
 	}
+	s.whole = c.ends
 	return nil
 }
 
