@@ -117,3 +117,12 @@ func await[T any](t testing.TB, what string, from <-chan T) T {
 		panic("unreachable")
 	}
 }
+
+// memory returns how much is in use.
+func memory() int64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what pools keep for a while
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
