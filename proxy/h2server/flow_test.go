@@ -296,3 +296,45 @@ func (w *world) client(t testing.TB) *http.Client {
 }
 
 func (w *world) url(path string) string { return "http://" + w.listener.Addr().String() + path }
+
+// Promise: what waits for the connection's window and is reset leaves nothing behind,
+// although that window never grows.
+func TestResetWhileWaiting(t *testing.T) {
+	const streams, rounds, size = 50, 40, 10_000
+	w := start(t, config(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-A", strings.Repeat(r.URL.Path, size/2))
+		if r.URL.Path == "/first" {
+			w.Header().Del("X-A")
+			_, _ = w.Write(make([]byte, 65535))
+			return
+		}
+		_ = http.NewResponseController(w).Flush()
+		_, _ = w.Write(make([]byte, 1))
+		<-r.Context().Done()
+	}))
+	c := w.connect(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
+	first := c.answer(c.get("/first"))
+	first.body = nil
+	before := memory()
+	for range rounds {
+		var ids []uint32
+		for range streams {
+			ids = append(ids, c.get("/a"))
+		}
+		for _, id := range ids {
+			c.until("the header", func() bool { return c.stream(id).status == "200" })
+		}
+		c.synced()
+		for _, id := range ids {
+			c.do(c.WriteRSTStream(id, http2.ErrCodeCancel))
+			delete(c.streams, id)
+		}
+	}
+	c.synced()
+	if grown := memory() - before; grown > rounds*streams*size/4 {
+		t.Errorf("%d streams made the server keep %d bytes", rounds*streams, grown)
+	}
+	c.do(c.WriteWindowUpdate(0, 1))
+	s := c.stream(c.get("/a"))
+	c.until("one byte", func() bool { return len(s.body) == 1 })
+}
