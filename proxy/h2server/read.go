@@ -316,6 +316,9 @@ func (c *conn) used(id uint32) error {
 func (c *conn) refuse(wrong http2.StreamError) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.used(wrong.StreamID); err != nil {
+		return err
+	}
 	return c.resetUnknown(wrong.StreamID, wrong.Code)
 }
 
