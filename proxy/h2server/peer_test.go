@@ -42,13 +42,14 @@ type client struct {
 	streams map[uint32]*stream
 	open    map[uint32]int // what it may send: of all streams together, under 0
 	goAways []http2.GoAwayFrame
-	greeted bool   // by the server's settings
-	acks    int    // of its own
-	pongs   int    // of its pings
-	part    []byte // of a header
-	ends    bool   // with it, the stream
-	largest uint32 // frame
-	ended   error  // of reading
+	greeted bool    // by the server's settings
+	acks    int     // of its own
+	pongs   int     // of its pings
+	last    [8]byte // that was answered
+	part    []byte  // of a header
+	ends    bool    // with it, the stream
+	largest uint32  // frame
+	ended   error   // of reading
 }
 
 // connect returns a client that has said its settings.
@@ -185,6 +186,7 @@ func (c *client) keep(f http2.Frame) error {
 	case *http2.PingFrame:
 		if f.IsAck() {
 			c.pongs++
+			c.last = f.Data
 		} else if !c.deaf {
 			return c.WritePing(true, f.Data)
 		}

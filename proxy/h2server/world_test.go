@@ -96,8 +96,13 @@ func nothingLeft(t testing.TB) {
 
 // goroutines returns the stack of one of the server's, if there is any.
 func goroutines() string {
-	all := make([]byte, 4<<20)
-	all = all[:runtime.Stack(all, true)]
+	all := make([]byte, 64<<10)
+	n := runtime.Stack(all, true)
+	for n == len(all) { // it is cut
+		all = make([]byte, 2*n)
+		n = runtime.Stack(all, true)
+	}
+	all = all[:n]
 	for _, one := range strings.Split(string(all), "\n\n") {
 		if strings.Contains(one, "gatehouse/proxy/h2server.") {
 			return one
