@@ -38,6 +38,7 @@ type client struct {
 	next    uint32 // stream
 
 	deaf    bool // does not answer pings
+	mute    bool // says nothing of its own
 	greedy  bool // gives back the windows of what it reads
 	streams map[uint32]*stream
 	open    map[uint32]int // what it may send: of all streams together, under 0
@@ -160,7 +161,10 @@ func (c *client) try() error {
 	if c.ended != nil {
 		return c.ended
 	}
-	err := c.send()
+	err := error(nil)
+	if !c.mute {
+		err = c.send()
+	}
 	var f http2.Frame
 	if err == nil || isReset(err) { // what came before can still be read
 		f, err = c.ReadFrame()
