@@ -86,7 +86,6 @@ func (s *Server) Serve(ctx context.Context, c net.Conn, state *tls.ConnectionSta
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	conn := newConn(s, c, ctx, state)
-	conn.greet()
 	s.mu.Lock()
 	s.conns[conn] = struct{}{}
 	leaving := s.leaving
