@@ -201,7 +201,9 @@ func (s *stream) take(data []byte, size int, ends bool) http2.ErrCode {
 	}
 	s.heard = ends
 	s.giveBack(back)
-	signal(s.readable)
+	if len(data) > 0 || ends {
+		signal(s.readable)
+	}
 	return http2.ErrCodeNo
 }
 
