@@ -112,7 +112,7 @@ soak: ## a gatehouse under steady load for FOR, such as 20m: nothing of it may g
 .PHONY: fuzz
 FUZZTIME ?= 60s
 fuzz: ## each fuzz test for FUZZTIME
-	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc/distributed:FuzzEndpoint auth/oidc/distributed:FuzzFind auth/oidc/entra:FuzzGUID auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/revocation:FuzzParse auth/scope:FuzzParse auth/session:FuzzAuthenticateToken auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader proxy/impersonate:FuzzWanted proxy/address:FuzzCaller proxy/audit:FuzzRequestURI proxy/serve:FuzzProxyHeader proxy/h2:FuzzFrames proxy/exchange:FuzzForm cmd/migrate:FuzzText cmd/exchange:FuzzRecord cmd/exchange:FuzzAnswer; do \
+	@for target in auth:FuzzBearerToken auth:FuzzNamePolicy auth/tokenfile:FuzzParse auth/oidc:FuzzToken auth/oidc/distributed:FuzzEndpoint auth/oidc/distributed:FuzzFind auth/oidc/entra:FuzzGUID auth/clientcert:FuzzParseCAs auth/clientcert:FuzzParseCRLs auth/tokenreview:FuzzToken auth/tokenreview:FuzzAnswer auth/revocation:FuzzParse auth/scope:FuzzParse auth/session:FuzzAuthenticateToken auth/authconfig:FuzzFlags auth/authconfig:FuzzParse proxy/impersonate:FuzzHeader proxy/impersonate:FuzzWanted proxy/address:FuzzCaller proxy/audit:FuzzRequestURI proxy/serve:FuzzProxyHeader proxy/h2:FuzzFrames proxy/h2server:FuzzFrames proxy/h2server:FuzzConversation proxy/exchange:FuzzForm cmd/migrate:FuzzText cmd/exchange:FuzzRecord cmd/exchange:FuzzAnswer; do \
 		echo "== $$target"; \
 		$(GO) test ./$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) || exit 1; \
 	done
@@ -127,6 +127,8 @@ fuzz-wire: ## what reads the bytes of callers and API servers, and what writes t
 	$(GO) test ./proxy/address -run '^$$' -fuzz '^FuzzCaller$$' -fuzztime 500000x -fuzzminimizetime 20x
 	$(GO) test ./proxy/serve -run '^$$' -fuzz '^FuzzProxyHeader$$' -fuzztime 300000x -fuzzminimizetime 20x
 	$(GO) test ./proxy/h2 -run '^$$' -fuzz '^FuzzFrames$$' -fuzztime 20000x -fuzzminimizetime 20x
+	$(GO) test ./proxy/h2server -run '^$$' -fuzz '^FuzzFrames$$' -fuzztime 20000x -fuzzminimizetime 20x
+	$(GO) test ./proxy/h2server -run '^$$' -fuzz '^FuzzConversation$$' -fuzztime 20000x -fuzzminimizetime 20x
 	cd e2e && $(GO) test ./rawbytes -run '^$$' -fuzz '^FuzzHeadersOverHTTP1$$' -fuzztime 30000x -fuzzminimizetime 20x
 	cd e2e && $(GO) test ./rawbytes -run '^$$' -fuzz '^FuzzHeadersOverHTTP2$$' -fuzztime 30000x -fuzzminimizetime 20x
 
