@@ -153,6 +153,25 @@ func TestAsksForBodies(t *testing.T) {
 	t.Error("it is served for ever")
 }
 
+// Promise: a client whose requests are broken off, and who does not read that, is not
+// served any more before it fills the memory.
+func TestAbortsAreAnswers(t *testing.T) {
+	a := attack(t, serverFor(10, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	a.greet()
+	block := request("GET")
+	for id := uint32(1); id < 40_000; id += 2 {
+		over := false
+		a.until("the one before has ended", func(c *conn) bool {
+			over = c.over
+			return over || c.running == 0
+		})
+		if over || a.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndStream: true, EndHeaders: true, BlockFragment: block}) != nil {
+			return
+		}
+	}
+	t.Error("it is served for ever")
+}
+
 // Promise: nothing is said of a stream after its client has reset it.
 func TestDoesNotAskForWhatIsOver(t *testing.T) {
 	read, over := make(chan struct{}), make(chan struct{})

@@ -97,7 +97,12 @@ func (s *stream) served() {
 	}
 	c := s.conn
 	c.mu.Lock()
-	c.drop(s, http2.ErrCodeInternal, errAborted) // unless it has ended
+	if c.streams[s.id] == s { // it has not ended
+		c.drop(s, http2.ErrCodeInternal, errAborted)
+		if c.answered(frameHeader+4) != nil {
+			c.fault(http2.ErrCodeEnhanceYourCalm)
+		}
+	}
 	s.stopTimers()
 	c.wasted = 0
 	c.running--
