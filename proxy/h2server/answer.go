@@ -204,8 +204,27 @@ func (s *stream) writeHeader(code int) {
 	out := &s.conn.out
 	s.place = out.beginHeaders(s.id, 0)
 	out.field(":status", strconv.Itoa(code))
-	leaves := false
-	for name, values := range s.header {
+	leaves := s.writeFields()
+	if s.header["Date"] == nil { // RFC 9110 section 6.6.1
+		out.field("date", time.Now().UTC().Format(http.TimeFormat))
+	}
+	out.endHeaders()
+	if leaves {
+		s.conn.askToLeave()
+	}
+	s.conn.wakeNext()
+}
+
+// writeFields writes those of the header, in the order of their names, so that people
+// find them where they did. It reports whether the client is asked to leave.
+func (s *stream) writeFields() (leaves bool) {
+	names := make([]string, 0, 16) // on the stack
+	for name := range s.header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		values := s.header[name]
 		switch name {
 		case "Connection":
 			leaves = httpguts.HeaderValuesContainsToken(values, "close")
@@ -217,14 +236,7 @@ func (s *stream) writeHeader(code int) {
 		}
 		s.writeField(name, values)
 	}
-	if s.header["Date"] == nil { // RFC 9110 section 6.6.1
-		out.field("date", time.Now().UTC().Format(http.TimeFormat))
-	}
-	out.endHeaders()
-	if leaves {
-		s.conn.askToLeave()
-	}
-	s.conn.wakeNext()
+	return leaves
 }
 
 // writeField leaves out what would not arrive as a field, as net/http does.

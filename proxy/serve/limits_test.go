@@ -85,7 +85,6 @@ func (f *fixture) rawH2(t *testing.T) *rawH2 {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = tcp.Close() })
-	h.must(t, tcp.(*net.TCPConn).SetReadBuffer(4<<10)) // so that what nobody reads stays with the server
 	h.conn = tls.Client(tcp, &tls.Config{RootCAs: f.ca.Pool(), ServerName: "gatehouse", NextProtos: []string{"h2"}})
 	h.Framer, h.encoder = http2.NewFramer(&h.out, h.conn), hpack.NewEncoder(&h.block)
 	h.out.WriteString(http2.ClientPreface)
