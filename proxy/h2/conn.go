@@ -10,7 +10,6 @@
 package h2
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -37,9 +36,6 @@ const (
 	connWindow = 16 << 20
 	// maxFrame is the largest frame that is taken (RFC 9113 section 6.5.2).
 	maxFrame = 16 << 10
-	// readBuffer is for what is smaller than that: a larger frame is read to where it
-	// belongs. It is kept for as long as the connection.
-	readBuffer = 4 << 10
 	// headerTable is the size of the compression table, both ways.
 	headerTable = 4 << 10
 )
@@ -341,7 +337,7 @@ type reading struct {
 }
 
 func (r *reading) init(c *Conn) {
-	r.framer = http2.NewFramer(nil, bufio.NewReaderSize(c.net, readBuffer))
+	r.framer = http2.NewFramer(nil, c.net)
 	r.framer.SetMaxReadFrameSize(maxFrame)
 	r.framer.SetReuseFrames()
 	r.field.limit = c.cfg.MaxHeaderBytes
