@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 )
@@ -156,16 +157,44 @@ func TestAsksForBodies(t *testing.T) {
 // Promise: a client whose requests are broken off, and who does not read that, is not
 // served any more before it fills the memory.
 func TestAbortsAreAnswers(t *testing.T) {
-	a := attack(t, serverFor(10, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
-	a.greet()
-	block := request("GET")
-	for id := uint32(1); id < 40_000; id += 2 {
-		over := false
-		a.until("the one before has ended", func(c *conn) bool {
-			over = c.over
-			return over || c.running == 0
+	for name, handler := range map[string]http.HandlerFunc{
+		"a panic": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"a deadline": func(w http.ResponseWriter, _ *http.Request) {
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := attack(t, serverFor(10, handler))
+			a.greet()
+			block := request("GET")
+			for id := uint32(1); id < 40_000; id += 2 {
+				over := false
+				a.until("the one before has ended", func(c *conn) bool {
+					over = c.over
+					return over || c.running == 0
+				})
+				if over || a.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndStream: true, EndHeaders: true, BlockFragment: block}) != nil {
+					return
+				}
+			}
+			t.Error("it is served for ever")
 		})
-		if over || a.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndStream: true, EndHeaders: true, BlockFragment: block}) != nil {
+	}
+}
+
+// Promise: a client that sends more than it was told that it may, and does not read
+// what gives the windows back, is not served any more before that fills the memory.
+func TestWindowUpdatesAreAnswers(t *testing.T) {
+	a := attack(t, serverFor(1, func(_ http.ResponseWriter, r *http.Request) {
+		_ = r.Body.Close()
+		<-r.Context().Done()
+	}))
+	a.greet()
+	a.ask(1, false, request("POST"))
+	a.until("nobody reads the body", func(c *conn) bool { return c.streams[1] != nil && c.streams[1].deaf != nil })
+	data := make([]byte, maxFrame)
+	for range 40_000 {
+		if a.WriteData(1, false, data) != nil {
 			return
 		}
 	}

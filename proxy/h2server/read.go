@@ -163,7 +163,7 @@ func (c *conn) answered(n int) error {
 	return c.calm()
 }
 
-// calm reports a client that does not read what answers its control frames, or whose
+// calm reports a client that does not read what answers what it sends, or whose
 // requests come to nothing before they are served: because it resets them
 // (CVE-2023-44487), or has the server reset them (CVE-2025-8671). It has c.mu.
 func (c *conn) calm() error {
@@ -281,7 +281,7 @@ func (c *conn) onData(f *http2.DataFrame) error {
 	if s == nil || s.heard {
 		c.giveBack(size)
 		if s == nil && c.cutShort(f.StreamID) {
-			return nil // it was on its way
+			return c.calm() // it was on its way
 		}
 		return c.resetUnknown(f.StreamID, http2.ErrCodeStreamClosed)
 	}
@@ -290,7 +290,7 @@ func (c *conn) onData(f *http2.DataFrame) error {
 		c.drop(s, code, errReset)
 		return c.answered(frameHeader + 4)
 	}
-	return nil
+	return c.calm()
 }
 
 // giveBack lets the client send n more bytes, of all streams together. It has c.mu.

@@ -97,17 +97,13 @@ func (s *stream) served() {
 	}
 	c := s.conn
 	c.mu.Lock()
-	if c.streams[s.id] == s { // it has not ended
-		c.drop(s, http2.ErrCodeInternal, errAborted)
-		if c.answered(frameHeader+4) != nil {
-			c.fault(http2.ErrCodeEnhanceYourCalm)
-		}
-	}
+	c.abort(s, errAborted) // unless it has ended
 	s.stopTimers()
 	c.wasted = 0
 	c.running--
 	for len(c.queue) > 0 && c.running < c.server.cfg.Streams {
 		next := c.queue[0]
+		c.queue[0] = nil
 		c.queue = c.queue[1:]
 		c.start(next)
 	}
@@ -147,6 +143,17 @@ func (c *conn) drop(s *stream, code http2.ErrCode, err error) {
 	c.reset(s.id, code, s.heard)
 	c.kick()
 	c.forget(s)
+}
+
+// abort drops s, which its handler has not ended, unless it is over. It has c.mu.
+func (c *conn) abort(s *stream, err error) {
+	if c.streams[s.id] != s {
+		return
+	}
+	c.drop(s, http2.ErrCodeInternal, err)
+	if c.answered(frameHeader+4) != nil {
+		c.fault(http2.ErrCodeEnhanceYourCalm)
+	}
 }
 
 // reset tells the client that a stream is over. heard says that nothing more of it can
@@ -296,7 +303,7 @@ func (s *stream) SetReadDeadline(t time.Time) error {
 func (s *stream) SetWriteDeadline(t time.Time) error {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	s.setTimer(&s.writeBy, t, func() { s.conn.drop(s, http2.ErrCodeInternal, os.ErrDeadlineExceeded) })
+	s.setTimer(&s.writeBy, t, func() { s.conn.abort(s, os.ErrDeadlineExceeded) })
 	return nil
 }
 

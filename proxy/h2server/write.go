@@ -30,7 +30,7 @@ type writing struct {
 	queue   []byte
 	base    uint64 // how much was written before what is in the queue
 	encoder *hpack.Encoder
-	control int  // bytes of the queue that answer the client's control frames
+	control int  // bytes of the queue that answer what the client sends besides requests
 	writing bool // a goroutine is about to write
 
 	// Of the header that is being written:
@@ -105,6 +105,7 @@ func (w *writing) ping(ack bool, data [8]byte) {
 }
 
 func (w *writing) windowUpdate(id uint32, n int) {
+	w.control += frameHeader + 4 // else who sends without reading has them wait without end
 	w.frame(http2.FrameWindowUpdate, 0, id, 4)
 	w.queue = binary.BigEndian.AppendUint32(w.queue, uint32(n))
 }
