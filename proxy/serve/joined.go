@@ -20,6 +20,7 @@ type joinedConn struct {
 	held     []byte // nil while nothing is held
 	released bool   // it is being written
 	later    []byte // what follows it
+	broken   error  // of what was held and is not written whole: what follows would be taken for the rest
 }
 
 // maxLater is how much crypto/tls may want to say by itself while what was released is
@@ -49,22 +50,25 @@ func (c *joinedConn) Release() error {
 	defer c.mu.Unlock()
 	held := c.held
 	c.released = true
-	var err error
-	for next := held; len(next) > 0 && err == nil; {
+	for next := held; len(next) > 0 && c.broken == nil; {
 		c.mu.Unlock()
-		_, err = c.Conn.Write(next)
+		_, err := c.Conn.Write(next)
 		c.mu.Lock()
+		c.broken = err
 		next, c.later = c.later, nil
 	}
 	c.buffers.Put((*[joinedSize]byte)(held[:joinedSize]))
 	c.held, c.released, c.later = nil, false, nil
-	return err
+	return c.broken
 }
 
 // Write writes p, or holds it.
 func (c *joinedConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.broken != nil {
+		return 0, c.broken
+	}
 	if c.held == nil {
 		return c.Conn.Write(p)
 	}
@@ -76,8 +80,8 @@ func (c *joinedConn) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if len(c.held)+len(p) > joinedSize {
-		if _, err := c.Conn.Write(c.held); err != nil {
-			return 0, err
+		if _, c.broken = c.Conn.Write(c.held); c.broken != nil {
+			return 0, c.broken
 		}
 		c.held = c.held[:0]
 	}

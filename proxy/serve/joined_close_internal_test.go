@@ -47,3 +47,33 @@ func TestCloseDoesNotWaitForReader(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Promise: after what was held could not be written whole, nothing is written: it would
+// be taken for the rest of it, and net/http would go on with the connection.
+func TestWhatWasBrokenOffStaysSo(t *testing.T) {
+	for name, size := range map[string]int{"released": 100, "more than may be held": joinedSize} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := net.Pipe()
+			defer theirs.Close()
+			conn := &joinedConn{Conn: ours, buffers: new(sync.Pool)}
+			_ = conn.SetWriteDeadline(time.Unix(1, 0)) // nothing is written
+			conn.Hold()
+			_, first := conn.Write(make([]byte, size))
+			_, second := conn.Write([]byte("more"))
+			if released := conn.Release(); first != nil || released == nil || (second == nil) != (size == 100) {
+				t.Fatalf("%v, %v, %v", first, second, released)
+			}
+			_ = conn.SetWriteDeadline(time.Time{})
+			go func() {
+				_, _ = conn.Write([]byte("bye"))
+				conn.Hold()
+				_, _ = conn.Write([]byte("bye"))
+				_ = conn.Release()
+				_ = ours.Close()
+			}()
+			if rest, err := io.ReadAll(theirs); err != nil || len(rest) > 0 {
+				t.Errorf("it goes on with %q, %v", rest, err)
+			}
+		})
+	}
+}
