@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
@@ -219,9 +220,13 @@ func (c *conn) onHeader(id uint32) error {
 	return nil
 }
 
+// plainTime is how long a client may take to read what plain answers.
+const plainTime = 30 * time.Second
+
 // plain answers what is no request by HTTP/2.
 func plain(code int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(plainTime)) // never fails
 		http.Error(w, strconv.Itoa(code)+" "+http.StatusText(code), code)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,6 +108,28 @@ func TestIdleTime(t *testing.T) {
 			t.Errorf("it ended by %v", c.goAways)
 		}
 	})
+}
+
+// Promise: who does not take the answer to what is no request holds it, and so the
+// connection, for half a minute.
+func TestRefusalsEnd(t *testing.T) {
+	for name, more := range map[string][]string{
+		"a header of HTTP/1.1": {"connection", "close"},
+		"a header too large":   {"a", strings.Repeat("a", 9<<10), "b", strings.Repeat("a", 9<<10)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := timed(t, func(http.ResponseWriter, *http.Request) { t.Error("it reached the handler") })
+				_ = c.conn.SetDeadline(time.Now().Add(time.Hour))
+				c.do(c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize}))
+				id := c.get("/", more...)
+				c.lasts(idleTime+30*time.Second, idleTime+30*time.Second+pingTimeout)
+				if s := c.streams[id]; s == nil || !s.reset {
+					t.Errorf("its answer is %v, want a reset", s)
+				}
+			})
+		})
+	}
 }
 
 // Promise: a client that gives no sign of life is asked for one, and its connection and
