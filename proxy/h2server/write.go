@@ -14,8 +14,9 @@ const (
 	// maxQueued is how much may wait to be written before handlers wait too, so that
 	// a client that asks without reading fills no memory.
 	maxQueued = 64 << 10
-	// maxControl is how much of it may be answers to what the client sends
-	// besides requests. One that causes more is not served any more.
+	// maxControl is how much of it may be what is no answer to a request: resets,
+	// updates of windows, and answers to control frames. A client that causes more
+	// is not served any more.
 	maxControl = 64 << 10
 	// flushAt is how much of an answer waits for more of it, as in net/http.
 	flushAt = 4 << 10
@@ -30,7 +31,7 @@ type writing struct {
 	queue   []byte
 	base    uint64 // how much was written before what is in the queue
 	encoder *hpack.Encoder
-	control int  // bytes of the queue that answer what the client sends besides requests
+	control int  // bytes of the queue that count for maxControl
 	writing bool // a goroutine is about to write
 
 	// Of the header that is being written:
