@@ -25,10 +25,11 @@ import (
 
 // Config is what a [Server] is made of. All of it has to be set.
 type Config struct {
-	// Handler answers requests. Its ResponseWriter has Flush, SetReadDeadline and
-	// SetWriteDeadline; Go's rules for trailers hold with http.TrailerPrefix alone.
-	// Informational answers are not sent, but the one that a client may expect before
-	// it sends its body. A header "Connection: close" has the client leave.
+	// Handler answers requests, which have neither cookies nor trailers. Its
+	// ResponseWriter has Flush, SetReadDeadline and SetWriteDeadline; Go's rules for
+	// trailers hold with http.TrailerPrefix alone. Informational answers are not sent,
+	// but the one that a client may expect before it sends its body. A header
+	// "Connection: close" has the client leave.
 	Handler http.Handler
 	// HeaderBytes is the most that a request's header may have, counted as in RFC
 	// 9113 section 6.5.2 without the 32 bytes for each of its first fields.
