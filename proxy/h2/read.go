@@ -310,14 +310,13 @@ type fields struct {
 	limit  uint32
 	size   int // RFC 9113 section 6.5.2
 	status int
-	header http.Header
-	slab   []string // that the header's values are taken from
+	header wire.Header
 	wrong  error
 	ends   bool
 }
 
 func (f *fields) reset() {
-	f.size, f.status, f.header, f.wrong, f.slab = 0, 0, nil, nil, nil
+	f.size, f.status, f.header, f.wrong = 0, 0, wire.Header{}, nil
 }
 
 // add takes one field. What is too large or malformed is not kept.
@@ -332,32 +331,16 @@ func (f *fields) add(field hpackField) {
 	case !wire.ValidName(field.Name) || !httpguts.ValidHeaderFieldValue(field.Value):
 		f.wrong = errMalformed
 	default:
-		f.set(f.names.Canonical(field.Name), field.Value)
+		f.header.Add(f.names.Canonical(field.Name), field.Value)
 	}
 }
 
 func (f *fields) pseudo(field hpackField) {
 	status, err := strconv.Atoi(field.Value)
-	if field.Name != ":status" || f.status != 0 || f.header != nil || err != nil || len(field.Value) != 3 || status < 100 {
+	if field.Name != ":status" || f.status != 0 || f.header.Fields() != nil || err != nil || len(field.Value) != 3 || status < 100 {
 		f.wrong = errMalformed
 	}
 	f.status = status
-}
-
-func (f *fields) set(name, value string) {
-	if f.header == nil {
-		f.header = make(http.Header, 12)
-		f.slab = make([]string, 16)
-	}
-	if old := f.header[name]; old != nil {
-		f.header[name] = append(old, value)
-		return
-	}
-	if len(f.slab) == 0 {
-		f.slab = make([]string, 16)
-	}
-	f.slab[0] = value
-	f.header[name], f.slab = f.slab[:1:1], f.slab[1:]
 }
 
 // trailer returns the fields if they are a trailer.
@@ -365,5 +348,5 @@ func (f *fields) trailer() http.Header {
 	if f.status != 0 {
 		return nil
 	}
-	return f.header
+	return f.header.Fields()
 }

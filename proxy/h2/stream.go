@@ -121,7 +121,7 @@ func (s *stream) onHeader(f *fields) (informational bool, err error) {
 
 // newResponse has s.mu.
 func (s *stream) newResponse(f *fields) (*http.Response, error) {
-	header := f.header
+	header := f.header.Fields()
 	if header == nil {
 		header = http.Header{}
 	}

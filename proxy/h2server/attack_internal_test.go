@@ -314,7 +314,7 @@ func TestHoldsNoHeader(t *testing.T) {
 	a.readUntil("the answer to the ping", func(f http2.Frame) bool { return f.Header().Type == http2.FramePing })
 	a.until("the header is gone", func(c *conn) bool {
 		held := c.read.field
-		if held.header != nil || held.slab != nil || held.pseudo != [4]string{} {
+		if held.header.Fields() != nil || held.pseudo != [4]string{} {
 			t.Error("it holds the header")
 		}
 		return true

@@ -22,9 +22,8 @@ type fields struct {
 	size      int
 	pseudo    [4]string // by the constants below
 	has       [4]bool
-	header    http.Header
-	slab      []string // that the header's values are taken from
-	malformed bool     // RFC 9113 section 8.1.1
+	header    wire.Header
+	malformed bool // RFC 9113 section 8.1.1
 	large     bool
 	bad       bool // what is understood and may not be: answered, as net/http does
 }
@@ -61,7 +60,7 @@ func (f *fields) add(field hpack.HeaderField) {
 
 func (f *fields) addPseudo(field hpack.HeaderField) {
 	for i, name := range pseudoNames {
-		if name == field.Name && !f.has[i] && f.header == nil {
+		if name == field.Name && !f.has[i] && f.header.Fields() == nil {
 			f.pseudo[i], f.has[i] = field.Value, true
 			return
 		}
@@ -76,20 +75,7 @@ func (f *fields) addRegular(field hpack.HeaderField) {
 	case "te":
 		f.bad = f.bad || field.Value != "trailers"
 	}
-	if f.header == nil {
-		f.header = make(http.Header, 12)
-		f.slab = make([]string, 16)
-	}
-	name := f.names.Canonical(field.Name)
-	if old := f.header[name]; old != nil {
-		f.header[name] = append(old, field.Value)
-		return
-	}
-	if len(f.slab) == 0 {
-		f.slab = make([]string, 16)
-	}
-	f.slab[0] = field.Value
-	f.header[name], f.slab = f.slab[:1:1], f.slab[1:]
+	f.header.Add(f.names.Canonical(field.Name), field.Value)
 }
 
 // trailer reports whether the fields may be one.
@@ -98,24 +84,25 @@ func (f *fields) trailer() bool { return !f.malformed && !f.large && f.has == [4
 // request returns what the fields ask for; nil if they are malformed. ends says that
 // no body follows.
 func (f *fields) request(ends bool) *http.Request {
-	if f.header == nil {
-		f.header = http.Header{}
+	header := f.header.Fields()
+	if header == nil {
+		header = http.Header{}
 	}
-	if f.malformed || !f.hasPseudo() || !f.nameHost() {
+	if f.malformed || !f.hasPseudo() || !f.nameHost(header) {
 		return nil
 	}
-	length, ok := f.length(ends)
+	length, ok := bodyLength(header["Content-Length"], ends)
 	if !ok {
 		return nil
 	}
 	r := &http.Request{
-		Method: f.pseudo[method], Host: f.pseudo[authority], Header: f.header, ContentLength: length,
+		Method: f.pseudo[method], Host: f.pseudo[authority], Header: header, ContentLength: length,
 		Proto: "HTTP/2.0", ProtoMajor: 2, RequestURI: f.pseudo[path],
 	}
 	// None is passed on. To put cookies together (RFC 9113 section 8.2.3) would make
 	// 256 KiB of 60 bytes, if they are in the table.
-	delete(f.header, "Cookie")
-	delete(f.header, "Trailer")
+	delete(header, "Cookie")
+	delete(header, "Trailer")
 	if r.Method == http.MethodConnect {
 		r.URL, r.RequestURI = &url.URL{Host: r.Host}, r.Host
 		return r
@@ -143,9 +130,9 @@ func validMethod(name string) bool {
 
 // nameHost settles what host the request is for, and reports whether it says one
 // thing. There need be none, as with net/http.
-func (f *fields) nameHost() bool {
-	hosts := f.header["Host"]
-	delete(f.header, "Host")
+func (f *fields) nameHost(header http.Header) bool {
+	hosts := header["Host"]
+	delete(header, "Host")
 	switch {
 	case len(hosts) > 1:
 		return false
@@ -158,10 +145,9 @@ func (f *fields) nameHost() bool {
 	return httpguts.ValidHostHeader(host) && !strings.Contains(host, "@")
 }
 
-// length returns what the request says of its body, -1 for nothing, and whether it
-// says one thing that can be.
-func (f *fields) length(ends bool) (n int64, ok bool) {
-	lengths := f.header["Content-Length"]
+// bodyLength returns what a request's Content-Length says of its body, -1 for nothing,
+// and whether it says one thing that can be.
+func bodyLength(lengths []string, ends bool) (n int64, ok bool) {
 	if len(lengths) == 0 {
 		if ends {
 			return 0, true

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"io"
 	"math/rand/v2"
+	"net/http"
+	"reflect"
+	"strconv"
 	"testing"
 )
 
@@ -97,5 +100,23 @@ func TestNames(t *testing.T) {
 		if lower, ok := names.Lower(name); ok {
 			t.Errorf("%q becomes %q", name, lower)
 		}
+	}
+}
+
+// Promise: a header has each field in its order, and what is added to one name later
+// changes no other.
+func TestHeader(t *testing.T) {
+	var header Header
+	if header.Fields() != nil {
+		t.Error("an empty header has fields")
+	}
+	want := http.Header{}
+	for i := range 100 {
+		name := "X-" + strconv.Itoa(i%40)
+		header.Add(name, strconv.Itoa(i))
+		want.Add(name, strconv.Itoa(i))
+	}
+	if !reflect.DeepEqual(header.Fields(), want) {
+		t.Errorf("got %v, want %v", header.Fields(), want)
 	}
 }
