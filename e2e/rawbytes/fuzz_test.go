@@ -29,6 +29,7 @@ func FuzzHeadersOverHTTP1(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	l := shared.targets[0]
+	l.ready(f) // an input may take 10 s, and to start takes longer on a busy machine
 	f.Fuzz(func(t *testing.T, lines []byte) {
 		if len(lines) > 4096 {
 			return
@@ -106,6 +107,7 @@ func FuzzHeadersOverHTTP2(f *testing.F) {
 		f.Add(s.Name, s.Value)
 	}
 	l := shared.targets[0]
+	l.ready(f) // an input may take 10 s, and to start takes longer on a busy machine
 	f.Fuzz(func(t *testing.T, name, value string) {
 		to := l.ready(t)
 		mark := to.Up.Mark()

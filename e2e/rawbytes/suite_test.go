@@ -159,7 +159,7 @@ func (s *suite) close() []string {
 }
 
 // live returns the target, started on first use.
-func (l *live) ready(t *testing.T) *Target {
+func (l *live) ready(t testing.TB) *Target {
 	t.Helper()
 	p, err := l.start()
 	if err != nil {
