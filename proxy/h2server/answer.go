@@ -314,7 +314,8 @@ func (s *stream) ask() {
 	c.out.beginHeaders(s.id, 0)
 	c.out.field(":status", "100")
 	c.out.endHeaders()
-	if c.answered(len(c.out.queue)-before) != nil {
+	c.out.control += len(c.out.queue) - before
+	if c.answered() != nil {
 		c.fault(http2.ErrCodeEnhanceYourCalm)
 	}
 }

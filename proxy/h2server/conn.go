@@ -130,8 +130,7 @@ func (c *conn) end(err error) {
 		c.fault(http2.ErrCode(code))
 		return
 	}
-	c.finish()
-	_ = c.net.SetDeadline(time.Unix(1, 0)) // nothing comes, and so nobody reads
+	c.breakOff() // nothing comes, and so nobody reads
 }
 
 // fault ends the connection because of what the client did. It has c.mu.
@@ -154,6 +153,13 @@ func (c *conn) finish() {
 	}
 	_ = c.net.SetWriteDeadline(time.Now().Add(finalWrite)) // else writing fails
 	c.kick()
+}
+
+// breakOff is finish for a client who is not there: nothing more is read or written.
+// It has c.mu.
+func (c *conn) breakOff() {
+	c.finish()
+	_ = c.net.SetDeadline(time.Unix(1, 0)) // else it fails anyhow
 }
 
 // setReadDeadline bounds how long reading may take, unless it has its end already.
@@ -250,8 +256,7 @@ func (c *conn) look() {
 	silent := c.asking && heard <= c.pinged
 	switch {
 	case silent && now-c.pinged >= cfg.PingTimeout:
-		c.finish()
-		_ = c.net.SetDeadline(time.Unix(1, 0)) // nobody is there
+		c.breakOff()
 		return
 	case len(c.streams) == 0 && now-c.idle >= cfg.IdleTime:
 		c.out.goAway(c.served, http2.ErrCodeNo)

@@ -186,7 +186,7 @@ func (c *conn) onHeader(id uint32) error {
 	if len(c.streams) >= c.server.cfg.Streams {
 		c.wasted++
 		c.reset(id, http2.ErrCodeRefusedStream, ends)
-		return c.answered(frameHeader + 4)
+		return c.answered()
 	}
 	handler := c.server.cfg.Handler
 	if field.large {
@@ -198,7 +198,7 @@ func (c *conn) onHeader(id uint32) error {
 	switch {
 	case r == nil:
 		c.reset(id, http2.ErrCodeProtocol, ends)
-		return c.answered(frameHeader + 4)
+		return c.answered()
 	case field.bad:
 		handler = plain(http.StatusBadRequest)
 	}

@@ -40,20 +40,19 @@ func (c *conn) readLoop() error {
 		if err == nil {
 			frame, err = c.read.framer.ReadFrameForHeader(header)
 		}
-		if wrong, ok := errors.AsType[http2.StreamError](err); ok && header.Type != http2.FrameHeaders {
+		wrong, ofStream := errors.AsType[http2.StreamError](err)
+		switch {
+		case ofStream && header.Type == http2.FrameHeaders:
 			// A header that was not decoded would spoil those that follow.
-			if err = c.refuse(wrong); err != nil {
+			return http2.ConnectionError(http2.ErrCodeProtocol)
+		case ofStream:
+			if err := c.refuse(wrong); err != nil {
 				return err
 			}
 			continue
-		}
-		switch {
 		case errors.Is(err, http2.ErrFrameTooLarge):
 			return http2.ConnectionError(http2.ErrCodeFrameSize)
 		case err != nil:
-			if _, ok := errors.AsType[http2.StreamError](err); ok {
-				return http2.ConnectionError(http2.ErrCodeProtocol)
-			}
 			return err
 		case first && (header.Type != http2.FrameSettings || header.Flags.Has(http2.FlagSettingsAck)):
 			return http2.ConnectionError(http2.ErrCodeProtocol) // RFC 9113 section 3.4
@@ -156,9 +155,9 @@ func (c *conn) onFragment(id uint32, fragment []byte, whole, first bool) error {
 	return c.onHeader(id)
 }
 
-// answered counts n bytes that answer the client's control frames. It has c.mu.
-func (c *conn) answered(n int) error {
-	c.out.control += n
+// answered sends what answers the client. An error says that it does not read that.
+// It has c.mu.
+func (c *conn) answered() error {
 	c.kick()
 	return c.calm()
 }
@@ -188,7 +187,7 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 		return err
 	}
 	c.out.settingsAck()
-	return c.answered(frameHeader)
+	return c.answered()
 }
 
 // onSetting has c.mu.
@@ -216,7 +215,7 @@ func (c *conn) onSetting(s http2.Setting) error {
 func (c *conn) onPing(f *http2.PingFrame) error {
 	if !f.IsAck() {
 		c.out.ping(true, f.Data)
-		return c.answered(frameHeader + len(f.Data))
+		return c.answered()
 	}
 	switch f.Data {
 	case lifePing():
@@ -248,7 +247,7 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 	}
 	if s.window += int64(f.Increment); s.window > maxWindow {
 		c.drop(s, http2.ErrCodeFlowControl, errReset)
-		return c.answered(frameHeader + 4)
+		return c.answered()
 	}
 	s.wakeWriter()
 	return nil
@@ -288,7 +287,7 @@ func (c *conn) onData(f *http2.DataFrame) error {
 	if code := s.take(f.Data(), size, f.StreamEnded()); code != http2.ErrCodeNo {
 		c.giveBack(size)
 		c.drop(s, code, errReset)
-		return c.answered(frameHeader + 4)
+		return c.answered()
 	}
 	return c.calm()
 }
@@ -332,5 +331,5 @@ func (c *conn) resetUnknown(id uint32, code http2.ErrCode) error {
 	} else {
 		c.out.reset(id, code)
 	}
-	return c.answered(frameHeader + 4)
+	return c.answered()
 }

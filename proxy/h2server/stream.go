@@ -151,7 +151,7 @@ func (c *conn) abort(s *stream, err error) {
 		return
 	}
 	c.drop(s, http2.ErrCodeInternal, err)
-	if c.answered(frameHeader+4) != nil {
+	if c.answered() != nil {
 		c.fault(http2.ErrCodeEnhanceYourCalm)
 	}
 }

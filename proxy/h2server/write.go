@@ -2,7 +2,7 @@ package h2server
 
 import (
 	"encoding/binary"
-	"errors"
+	"io"
 	"runtime"
 	"sync"
 
@@ -15,8 +15,8 @@ const (
 	// a client that asks without reading fills no memory.
 	maxQueued = 64 << 10
 	// maxControl is how much of it may be what is no answer to a request: resets,
-	// updates of windows, and answers to control frames. A client that causes more
-	// is not served any more.
+	// updates of windows, pings and acknowledgements. A client that causes more without
+	// reading is not served any more.
 	maxControl = 64 << 10
 	// flushAt is how much of an answer waits for more of it, as in net/http.
 	flushAt = 4 << 10
@@ -94,25 +94,30 @@ func (w *writing) settings(all []http2.Setting) {
 	}
 }
 
-func (w *writing) settingsAck() { w.frame(http2.FrameSettings, http2.FlagSettingsAck, 0, 0) }
+// controlFrame is frame for what counts for maxControl.
+func (w *writing) controlFrame(kind http2.FrameType, flags http2.Flags, id uint32, n int) {
+	w.control += frameHeader + n
+	w.frame(kind, flags, id, n)
+}
+
+func (w *writing) settingsAck() { w.controlFrame(http2.FrameSettings, http2.FlagSettingsAck, 0, 0) }
 
 func (w *writing) ping(ack bool, data [8]byte) {
 	var flags http2.Flags
 	if ack {
 		flags = http2.FlagPingAck
 	}
-	w.frame(http2.FramePing, flags, 0, len(data))
+	w.controlFrame(http2.FramePing, flags, 0, len(data))
 	w.queue = append(w.queue, data[:]...)
 }
 
 func (w *writing) windowUpdate(id uint32, n int) {
-	w.control += frameHeader + 4 // else who sends without reading has them wait without end
-	w.frame(http2.FrameWindowUpdate, 0, id, 4)
+	w.controlFrame(http2.FrameWindowUpdate, 0, id, 4)
 	w.queue = binary.BigEndian.AppendUint32(w.queue, uint32(n))
 }
 
 func (w *writing) reset(id uint32, code http2.ErrCode) {
-	w.frame(http2.FrameRSTStream, 0, id, 4)
+	w.controlFrame(http2.FrameRSTStream, 0, id, 4)
 	w.queue = binary.BigEndian.AppendUint32(w.queue, uint32(code))
 }
 
@@ -209,25 +214,18 @@ func (c *conn) flush() {
 
 // write writes queue; over TLS, whose records are small, by one system call.
 func (c *conn) write(queue []byte) error {
-	joins := c.joins != nil && len(queue) > maxRecord
-	if joins {
-		c.joins.Hold()
-	}
-	_, err := c.net.Write(queue)
-	if joins {
-		err = errors.Join(err, c.joins.Release())
+	var err error
+	if c.joins != nil {
+		_, err = c.joins.Join(c.net, queue)
+	} else {
+		_, err = c.net.Write(queue)
 	}
 	return err
 }
 
-// maxRecord is the most that one record of TLS holds (RFC 8446 section 5.1).
-const maxRecord = 16 << 10
-
-// joiner is a connection that writes together what it is given between Hold and
-// Release.
+// joiner is a connection that writes together what a writer above it makes of p.
 type joiner interface {
-	Hold()
-	Release() error
+	Join(w io.Writer, p []byte) (int, error)
 }
 
 // queues lends buffers, so that a connection that has nothing to write holds none.

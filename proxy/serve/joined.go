@@ -4,14 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
 )
 
-// joinedConn writes by one system call what is written between Hold and Release:
-// crypto/tls makes one for each 16 KiB, and 64 KiB at a time cost the kernel little
-// more (docs/decisions/0025).
+// joinedConn writes by one system call what a Join makes of it: crypto/tls makes one
+// for each 16 KiB, and 64 KiB at a time cost the kernel little more
+// (docs/decisions/0025).
 type joinedConn struct {
 	net.Conn
 	buffers *sync.Pool // of *[joinedSize]byte
@@ -32,8 +33,22 @@ var errNotRead = errors.New("the client does not read what answers it")
 // joinedSize is how much may be held. What was held goes out when more comes.
 const joinedSize = 128 << 10
 
-// Hold has what is written wait for Release, which must follow.
-func (c *joinedConn) Hold() {
+// maxRecord is the most that one record of TLS holds (RFC 8446 section 5.1).
+const maxRecord = 16 << 10
+
+// Join writes p to w, which writes to c as TLS does, and has what comes of it leave
+// together.
+func (c *joinedConn) Join(w io.Writer, p []byte) (int, error) {
+	if len(p) <= maxRecord {
+		return w.Write(p)
+	}
+	c.hold()
+	n, err := w.Write(p)
+	return n, errors.Join(err, c.release())
+}
+
+// hold has what is written wait for release, which must follow.
+func (c *joinedConn) hold() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	buffer, ok := c.buffers.Get().(*[joinedSize]byte)
@@ -43,9 +58,9 @@ func (c *joinedConn) Hold() {
 	c.held = buffer[:0]
 }
 
-// Release writes what was held. Who closes the connection meanwhile does not wait for
+// release writes what was held. Who closes the connection meanwhile does not wait for
 // that: crypto/tls says good-bye first, and that is written when there is time.
-func (c *joinedConn) Release() error {
+func (c *joinedConn) release() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	held := c.held
@@ -122,14 +137,4 @@ type joinedWriter struct {
 func (w *joinedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Write writes p.
-func (w *joinedWriter) Write(p []byte) (int, error) {
-	if len(p) <= maxRecord {
-		return w.ResponseWriter.Write(p)
-	}
-	w.conn.Hold()
-	n, err := w.ResponseWriter.Write(p)
-	return n, errors.Join(err, w.conn.Release())
-}
-
-// maxRecord is the most that one record of TLS holds (RFC 8446 section 5.1).
-const maxRecord = 16 << 10
+func (w *joinedWriter) Write(p []byte) (int, error) { return w.conn.Join(w.ResponseWriter, p) }

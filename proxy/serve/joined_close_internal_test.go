@@ -14,12 +14,12 @@ func TestCloseDoesNotWaitForReader(t *testing.T) {
 	ours, theirs := net.Pipe() // nothing is written that is not read
 	defer theirs.Close()
 	conn := &joinedConn{Conn: ours, buffers: new(sync.Pool)}
-	conn.Hold()
+	conn.hold()
 	if _, err := io.WriteString(conn, "answer, "); err != nil {
 		t.Fatal(err)
 	}
 	released, said := make(chan error, 1), make(chan error, 1)
-	go func() { released <- conn.Release() }()
+	go func() { released <- conn.release() }()
 	first := make([]byte, 1)
 	if _, err := theirs.Read(first); err != nil { // it is being written now
 		t.Fatal(err)
@@ -57,18 +57,18 @@ func TestWhatWasBrokenOffStaysSo(t *testing.T) {
 			defer theirs.Close()
 			conn := &joinedConn{Conn: ours, buffers: new(sync.Pool)}
 			_ = conn.SetWriteDeadline(time.Unix(1, 0)) // nothing is written
-			conn.Hold()
+			conn.hold()
 			_, first := conn.Write(make([]byte, size))
 			_, second := conn.Write([]byte("more"))
-			if released := conn.Release(); first != nil || released == nil || (second == nil) != (size == 100) {
+			if released := conn.release(); first != nil || released == nil || (second == nil) != (size == 100) {
 				t.Fatalf("%v, %v, %v", first, second, released)
 			}
 			_ = conn.SetWriteDeadline(time.Time{})
 			go func() {
 				_, _ = conn.Write([]byte("bye"))
-				conn.Hold()
+				conn.hold()
 				_, _ = conn.Write([]byte("bye"))
-				_ = conn.Release()
+				_ = conn.release()
 				_ = ours.Close()
 			}()
 			if rest, err := io.ReadAll(theirs); err != nil || len(rest) > 0 {
